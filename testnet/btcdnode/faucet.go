@@ -10,7 +10,6 @@ import (
 	"github.com/btcsuite/btcd/address/v2"
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
-	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/rpcclient"
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -41,7 +40,7 @@ type coin struct {
 }
 
 // faucet spends the block rewards: one taproot key, and the coins found by
-// reading every block up to height. Every coin is looked up again at the node
+// reading every block up to height from the archive. Every coin is looked up again at the node
 // before use, so a fork can at worst hide coins until the next scan.
 type faucet struct {
 	key     *btcec.PrivateKey
@@ -49,7 +48,6 @@ type faucet struct {
 	address string
 	coins   map[wire.OutPoint]coin
 	height  int32
-	tip     chainhash.Hash
 }
 
 func newFaucet() (*faucet, error) {
@@ -68,7 +66,7 @@ func newFaucet() (*faucet, error) {
 	}
 	return &faucet{
 		key: key, script: script, address: addr.EncodeAddress(),
-		coins: make(map[wire.OutPoint]coin), tip: *params().GenesisHash,
+		coins: make(map[wire.OutPoint]coin),
 	}, nil
 }
 
@@ -94,10 +92,10 @@ func (n *Node) Pay(ctx context.Context, outs ...*wire.TxOut) (*wire.MsgTx, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	client := n.Client()
-	if err := n.faucet.sync(client); err != nil {
+	if err := n.follow(); err != nil {
 		return nil, fmt.Errorf("btcdnode: fund: %w", err)
 	}
+	client := n.Client()
 	tx, err := n.faucet.pay(client, outs)
 	if err != nil {
 		return nil, fmt.Errorf("btcdnode: fund: %w", err)
@@ -109,36 +107,11 @@ func (n *Node) Pay(ctx context.Context, outs ...*wire.TxOut) (*wire.MsgTx, error
 	return tx, nil
 }
 
-// sync reads the blocks that were not read before, from the first one again
-// when the chain is another.
-func (f *faucet) sync(client *rpcclient.Client) error {
-	_, best, err := client.GetBestBlock()
-	if err != nil {
-		return err
-	}
-	if !f.onChain(client, best) {
-		f.forget()
-	}
-	for f.height < best {
-		if err := f.readNext(client); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (f *faucet) onChain(client *rpcclient.Client, best int32) bool {
-	if f.height > best {
-		return false
-	}
-	hash, err := client.GetBlockHash(int64(f.height))
-	return err == nil && *hash == f.tip
-}
-
-// forget goes back to the start. Rewards of lost blocks are gone for good;
-// change may be in the mempool again, so it stays as unconfirmed.
-func (f *faucet) forget() {
-	f.height, f.tip = 0, *params().GenesisHash
+// reread finds the coins anew in a chain that has changed. Rewards of lost
+// blocks are gone for good; change may be in the mempool again, so it stays, as
+// unconfirmed.
+func (f *faucet) reread(blocks []*wire.MsgBlock) {
+	f.height = 0
 	for op, c := range f.coins {
 		if c.reward {
 			delete(f.coins, op)
@@ -146,22 +119,17 @@ func (f *faucet) forget() {
 		}
 		f.coins[op] = coin{value: c.value}
 	}
+	for _, block := range blocks {
+		f.read(block)
+	}
 }
 
-func (f *faucet) readNext(client *rpcclient.Client) error {
-	hash, err := client.GetBlockHash(int64(f.height) + 1)
-	if err != nil {
-		return err
-	}
-	block, err := client.GetBlock(hash)
-	if err != nil {
-		return err
-	}
-	f.height, f.tip = f.height+1, *hash
+// read takes account of a block on top of the last one.
+func (f *faucet) read(block *wire.MsgBlock) {
+	f.height++
 	for _, tx := range block.Transactions {
 		f.apply(tx, f.height)
 	}
-	return nil
 }
 
 // apply takes account of a transaction: its inputs are spent, its outputs to

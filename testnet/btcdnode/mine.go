@@ -28,7 +28,8 @@ const (
 func (n *Node) Mine(count int) ([]chainhash.Hash, error) {
 	n.making.Lock()
 	defer n.making.Unlock()
-	return n.mine(count)
+	hashes, err := n.mine(count)
+	return hashes, errors.Join(err, n.follow())
 }
 
 func (n *Node) mine(count int) ([]chainhash.Hash, error) {
@@ -50,19 +51,20 @@ func (n *Node) mine(count int) ([]chainhash.Hash, error) {
 func (n *Node) MineEmpty(count int) ([]chainhash.Hash, error) {
 	n.making.Lock()
 	defer n.making.Unlock()
-	return n.mineEmpty(count)
+	return n.mineEach(make([][]*wire.MsgTx, max(count, 0)))
 }
 
-func (n *Node) mineEmpty(count int) ([]chainhash.Hash, error) {
+// mineEach makes one block per list of transactions.
+func (n *Node) mineEach(blocks [][]*wire.MsgTx) ([]chainhash.Hash, error) {
 	var hashes []chainhash.Hash
-	for range count {
-		hash, err := n.mineWith(nil)
+	for _, txs := range blocks {
+		hash, err := n.mineWith(txs)
 		if err != nil {
-			return hashes, err
+			return hashes, errors.Join(err, n.follow())
 		}
 		hashes = append(hashes, hash)
 	}
-	return hashes, nil
+	return hashes, n.follow()
 }
 
 // MineWith makes one block on the tip that holds exactly these transactions, in
@@ -72,7 +74,8 @@ func (n *Node) mineEmpty(count int) ([]chainhash.Hash, error) {
 func (n *Node) MineWith(txs ...*wire.MsgTx) (chainhash.Hash, error) {
 	n.making.Lock()
 	defer n.making.Unlock()
-	return n.mineWith(txs)
+	hash, err := n.mineWith(txs)
+	return hash, errors.Join(err, n.follow())
 }
 
 func (n *Node) mineWith(txs []*wire.MsgTx) (chainhash.Hash, error) {
@@ -174,7 +177,7 @@ func (n *Node) Reorg(depth, newLen int) error {
 		return err
 	}
 	_, err := n.mine(newLen)
-	return err
+	return errors.Join(err, n.follow())
 }
 
 // Fork takes the last depth blocks off the chain and mines one block per
@@ -186,12 +189,8 @@ func (n *Node) Fork(depth int, blocks ...[]*wire.MsgTx) error {
 	if err := n.rewind(depth); err != nil {
 		return err
 	}
-	for _, txs := range blocks {
-		if _, err := n.mineWith(txs); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := n.mineEach(blocks)
+	return err
 }
 
 // rewind declares the block at tip-depth+1 invalid.

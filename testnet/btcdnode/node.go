@@ -46,9 +46,10 @@ type Node struct {
 	temporary   bool // dir is ours to remove
 	ep          endpoints
 	miningAddr  string
-	faucet      *faucet // nil when rewards are the caller's
 
-	making sync.Mutex // one maker of blocks or payments at a time
+	making  sync.Mutex // one maker of blocks or payments at a time; guards the two below
+	archive archive
+	faucet  *faucet // nil when rewards are the caller's
 
 	mu     sync.Mutex // guards the fields below
 	proc   *process
@@ -131,26 +132,39 @@ func (n *Node) launchOnFreePorts(ctx context.Context) error {
 
 // launch starts the executable with the current endpoints and connects to it.
 func (n *Node) launch(ctx context.Context) error {
-	p, err := launch(n.binary, n.dir, arguments(n.dir, n.ep, n.miningAddr))
+	p, client, err := n.run(ctx, n.ep)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
-	defer cancel()
-	client, err := n.awaitAnswer(ctx, p)
-	if err != nil {
-		return errors.Join(err, p.kill())
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.proc, n.client = p, client
+	n.replace(p, client)
 	return nil
 }
 
+// run starts the executable and returns it with a connection that answers.
+func (n *Node) run(ctx context.Context, ep endpoints) (*process, *rpcclient.Client, error) {
+	p, err := launch(n.binary, n.dir, arguments(n.dir, ep, n.miningAddr))
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	client, err := awaitAnswer(ctx, p, ep)
+	if err != nil {
+		return nil, nil, errors.Join(err, p.kill())
+	}
+	return p, client, nil
+}
+
+func (n *Node) replace(p *process, client *rpcclient.Client) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.proc, n.client = p, client
+}
+
 // awaitAnswer dials until the node answers, the node ends, or ctx does.
-func (n *Node) awaitAnswer(ctx context.Context, p *process) (*rpcclient.Client, error) {
+func awaitAnswer(ctx context.Context, p *process, ep endpoints) (*rpcclient.Client, error) {
 	for {
-		client, err := n.dial()
+		client, err := dial(ep)
 		if err == nil {
 			return client, nil
 		}
@@ -166,9 +180,9 @@ func (n *Node) awaitAnswer(ctx context.Context, p *process) (*rpcclient.Client, 
 
 // dial makes a connection that answers. It does not reconnect by itself: the
 // library then waits seconds between attempts, and Restart makes a new one.
-func (n *Node) dial() (*rpcclient.Client, error) {
+func dial(ep endpoints) (*rpcclient.Client, error) {
 	client, err := rpcclient.New(&rpcclient.ConnConfig{
-		Host: n.ep.rpc, Endpoint: "ws", User: rpcUser, Pass: n.ep.pass,
+		Host: ep.rpc, Endpoint: "ws", User: rpcUser, Pass: ep.pass,
 		DisableTLS: true, DisableAutoReconnect: true,
 	}, nil)
 	if err != nil {
@@ -181,17 +195,45 @@ func (n *Node) dial() (*rpcclient.Client, error) {
 	return client, nil
 }
 
-// Restart starts a node that was stopped, killed, or died: same data, ports,
-// password and coins. Coins that were only in the mempool are forgotten by the
-// node. ctx bounds the starting only.
+// Restart starts a node that was stopped, killed, or died. It has the same
+// chain, addresses and password as before; nobody sees it before the chain is
+// complete. The mempool is empty, as btcd's always is after a start, and blocks
+// off the best chain are forgotten, as are blocks that were made by others than
+// this Node if it was not Halt that ended it. ctx bounds the starting only.
 func (n *Node) Restart(ctx context.Context) error {
-	select {
-	case <-n.Done():
-	default:
+	n.making.Lock()
+	defer n.making.Unlock()
+	if p, _ := n.current(); p.running() {
 		return ErrRunning
 	}
-	if err := n.launch(ctx); err != nil {
+	if err := n.revive(ctx); err != nil {
 		return fmt.Errorf("btcdnode: restart: %w", err)
+	}
+	return nil
+}
+
+// revive runs the node with a private RPC address, restores its chain, and then
+// opens the public one.
+func (n *Node) revive(ctx context.Context) error {
+	rpc, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	p, client, err := n.run(ctx, endpoints{p2p: n.ep.p2p, rpc: rpc, pass: n.ep.pass})
+	if err != nil {
+		return err
+	}
+	err = n.archive.restore(client)
+	if err == nil {
+		err = forward(n.ep.rpc, rpc, p.done)
+	}
+	if err != nil {
+		client.Shutdown()
+		return errors.Join(err, p.kill())
+	}
+	n.replace(p, client)
+	if n.faucet != nil {
+		n.faucet.reread(n.archive.blocks)
 	}
 	return nil
 }
@@ -202,15 +244,22 @@ func (n *Node) Stop() error {
 	return errors.Join(n.Halt(), n.removeDir())
 }
 
-// Halt shuts the node down as Stop does but keeps its data, for Restart.
+// Halt shuts the node down as Stop does but keeps its directory, for Restart.
 func (n *Node) Halt() error {
+	n.making.Lock()
+	defer n.making.Unlock()
 	p, client := n.current()
+	if p.running() {
+		// A node that cannot answer any more is stopped all the same, with
+		// the blocks that are known.
+		_ = n.follow()
+	}
 	client.Shutdown()
 	return p.stop()
 }
 
-// Kill ends the node without warning, as a power cut would, and keeps its data
-// for Restart. Only Stop removes a temporary directory.
+// Kill ends the node without warning, as a power cut would, and keeps its
+// directory for Restart. Only Stop removes a temporary directory.
 func (n *Node) Kill() error {
 	p, client := n.current()
 	client.Shutdown()
@@ -258,6 +307,9 @@ func (n *Node) P2PAddr() string { return n.ep.p2p }
 
 // Params describes the node's network, always regtest.
 func (n *Node) Params() *chaincfg.Params { return params() }
+
+// Dir holds the node's data, its logs, and output.txt with what it printed.
+func (n *Node) Dir() string { return n.dir }
 
 // PID is the process id of the present run.
 func (n *Node) PID() int {

@@ -77,7 +77,7 @@ func TestFundHundredsOfTimes(t *testing.T) {
 	}
 }
 
-func TestFundSurvivesReorg(t *testing.T) {
+func TestFundSurvivesReorgAndRestart(t *testing.T) {
 	n := start(t, Options{Blocks: 130})
 	script := someScript(t)
 	pay := func() wire.OutPoint {
@@ -90,13 +90,15 @@ func TestFundSurvivesReorg(t *testing.T) {
 	check(t, err)
 	check(t, n.Reorg(20, 22))
 	pay()
+	check(t, n.Kill())
+	check(t, n.Restart(t.Context()))
 	op := pay()
 	_, err = n.Mine(1)
 	check(t, err)
 	out, err := n.Client().GetTxOut(&op.Hash, op.Index, false)
 	check(t, err)
 	if out == nil {
-		t.Fatal("the payment after the reorg did not confirm")
+		t.Fatal("the payment after the restart did not confirm")
 	}
 }
 
@@ -147,6 +149,34 @@ func TestReorgReplacesBlocks(t *testing.T) {
 	check(t, err)
 	if _, height := n.mustTip(t); height != 5 {
 		t.Fatalf("height %d, want 5", height)
+	}
+}
+
+func TestRestartKeepsChainAndAddresses(t *testing.T) {
+	n := start(t, Options{Blocks: 20})
+	_, err := n.Client().Generate(3) // behind the harness's back
+	check(t, err)
+	host, pid := n.RPCHost(), n.PID()
+	before, _ := n.mustTip(t)
+	for _, end := range []func() error{n.Halt, n.Kill, n.Halt} {
+		check(t, end())
+		if _, err := dial(n.ep); err == nil {
+			t.Fatal("an ended node answers")
+		}
+		check(t, n.Restart(t.Context()))
+		if after, height := n.mustTip(t); after != before || height != 23 {
+			t.Fatalf("tip %s at %d, want %s at 23", after, height, before)
+		}
+		other, err := dial(n.ep) // the public address, not the harness's connection
+		check(t, err)
+		other.Shutdown()
+	}
+	if n.RPCHost() != host || n.PID() == pid {
+		t.Fatalf("host %s was %s, pid %d was %d", n.RPCHost(), host, n.PID(), pid)
+	}
+	check(t, n.Reorg(2, 3))
+	if _, height := n.mustTip(t); height != 24 {
+		t.Fatalf("height %d, want 24", height)
 	}
 }
 

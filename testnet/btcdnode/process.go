@@ -66,6 +66,15 @@ func (p *process) babysit(cmd *exec.Cmd, file *os.File, started chan<- error) {
 	close(p.done)
 }
 
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // stop asks the child to end, waits, and kills it when it does not.
 func (p *process) stop() error {
 	if err := p.proc.Signal(interruptSignal); err != nil {
@@ -94,9 +103,7 @@ func (p *process) kill() error {
 
 // epitaph describes how the child ended, with the last lines it printed.
 func (p *process) epitaph() error {
-	select {
-	case <-p.done:
-	default:
+	if p.running() {
 		return nil
 	}
 	text, err := os.ReadFile(p.out)
