@@ -1,0 +1,201 @@
+package wallet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/rpcclient"
+	"github.com/btcsuite/btcwallet/chain"
+	btcwallet "github.com/btcsuite/btcwallet/wallet"
+
+	"relaymarket/internal/code"
+)
+
+const (
+	// rpcTimeout is how long the node may take for one answer before it counts as gone.
+	rpcTimeout = 30 * time.Second
+
+	// dialTimeout is for the probe before a connection.
+	dialTimeout = 5 * time.Second
+
+	// firstPause and lastPause bound the pause between two connections; it doubles.
+	firstPause, lastPause = 200 * time.Millisecond, 15 * time.Second
+
+	// settled is how long a connection must have lived to start again with the first pause.
+	settled = 10 * time.Second
+
+	// pulse is how often the connection is checked.
+	pulse = time.Second
+
+	// stallPulses is how many checks in a row may find the wallet standing still behind the
+	// node. btcwallet misses a block that arrives in the moment when a rescan ends, and then
+	// refuses all that follow; a new connection repairs that.
+	stallPulses = 3
+)
+
+var (
+	errSilent  = errors.New("no answer in time")
+	errLost    = errors.New("connection lost")
+	errStalled = errors.New("standing still behind the node")
+)
+
+// Run connects to the node and follows it until ctx ends, and then returns nil. A lost connection
+// is made again, with a pause that grows to 15 seconds. It returns early only when the node is on
+// another network (ChainWrongNetwork) or the database fails.
+func (w *Wallet) Run(ctx context.Context) error {
+	if !w.running.TryLock() {
+		return ErrRunning
+	}
+	defer w.running.Unlock()
+	pause := firstPause
+	for {
+		began := time.Now()
+		err := w.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if permanent(err) {
+			return err
+		}
+		if time.Since(began) > settled {
+			pause = firstPause
+		}
+		w.log.Warn("no connection to the node", "error", err, "again_in", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+func permanent(err error) bool {
+	return code.Of(err) == code.ChainWrongNetwork || errors.Is(err, errDatabase)
+}
+
+var errDatabase = errors.New("wallet database")
+
+// session is the life of one connection.
+func (w *Wallet) session(ctx context.Context) error {
+	client, err := w.dial(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.reopen(); err != nil {
+		client.Stop()
+		return fmt.Errorf("%w: %w", errDatabase, err)
+	}
+	in := w.attach(client)
+	lost := make(chan struct{})
+	go func() {
+		client.Client.WaitForShutdown()
+		close(lost)
+	}()
+	in.SynchronizeRPC(client)
+	w.log.Info("connected to the node", "host", w.rpc.Host)
+	err = w.follow(ctx, in, client, lost)
+	w.detach(in, client)
+	<-lost
+	return err
+}
+
+func (w *Wallet) attach(client *chain.RPCClient) *btcwallet.Wallet {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.client = client
+	return w.inner
+}
+
+// detach ends a connection. The client goes first: that fails every request under way, on which
+// the other goroutines may be waiting.
+func (w *Wallet) detach(in *btcwallet.Wallet, client *chain.RPCClient) {
+	client.Stop()
+	in.Stop()
+	in.WaitForShutdown()
+	client.WaitForShutdown()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.client = nil
+}
+
+// dial makes a client that never reconnects by itself. A plain probe comes first, because the
+// library sleeps for five seconds after a refused connection, whatever the caller wants.
+func (w *Wallet) dial(ctx context.Context) (*chain.RPCClient, error) {
+	probe, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", w.rpc.Host)
+	if err != nil {
+		return nil, unavailable(err, "the node")
+	}
+	if err := probe.Close(); err != nil {
+		return nil, unavailable(err, "the node")
+	}
+	conn := &rpcclient.ConnConfig{
+		Host: w.rpc.Host, Endpoint: "ws", User: w.rpc.User, Pass: w.rpc.Pass,
+		Certificates: w.cert, DisableTLS: w.cert == nil, Params: w.params.Name,
+	}
+	client, err := chain.NewRPCClientWithConfig(&chain.RPCClientConfig{
+		Conn: conn, Chain: w.params, ReconnectAttempts: 1,
+	})
+	if err != nil {
+		return nil, unavailable(err, "the node")
+	}
+	// The constructor switches reconnection on; the setting is read at Start.
+	conn.DisableAutoReconnect = true
+	_, err = await(ctx, func() (struct{}, error) { return struct{}{}, client.Start(ctx) })
+	if err == nil {
+		return client, nil
+	}
+	go client.Stop() // waits for Start, which may be sleeping
+	if err.Error() == "mismatched networks" {
+		return nil, code.Wrap(code.ChainWrongNetwork, err, "the node is not on %s", w.params.Name)
+	}
+	return nil, unavailable(err, "the node")
+}
+
+// follow watches a connection and returns the reason for its end.
+func (w *Wallet) follow(ctx context.Context, in *btcwallet.Wallet, client *chain.RPCClient, lost <-chan struct{}) error {
+	tick := time.NewTicker(pulse)
+	defer tick.Stop()
+	var watch stall
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-lost:
+			return unavailable(errLost, "the node")
+		case <-tick.C:
+		}
+		best, err := await(ctx, client.GetBestBlockHash)
+		if err != nil {
+			return unavailable(err, "the node")
+		}
+		if !in.ChainSynced() {
+			continue
+		}
+		if err := w.setRecovered(); err != nil {
+			return fmt.Errorf("%w: %w", errDatabase, err)
+		}
+		if watch.stuck(*best, in.Manager.SyncedTo().Hash) {
+			return errStalled
+		}
+	}
+}
+
+// stall notices a wallet that does not move although the node is elsewhere.
+type stall struct {
+	at    chainhash.Hash
+	count int
+}
+
+func (s *stall) stuck(node, wallet chainhash.Hash) bool {
+	if node == wallet || wallet != s.at {
+		s.at, s.count = wallet, 0
+		return false
+	}
+	s.count++
+	return s.count >= stallPulses
+}

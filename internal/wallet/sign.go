@@ -1,0 +1,111 @@
+package wallet
+
+import (
+	"fmt"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+)
+
+// SignOwn signs the inputs that spend the outpoints in own, and returns one witness for each; tx
+// is not changed. prevouts are the spent outputs of all inputs, also the peer's, because a taproot
+// signature commits to all of them (BIP341). Taproot inputs get a 64-byte key path signature with
+// SIGHASH_DEFAULT, P2WPKH inputs a SIGHASH_ALL one. Every witness has been run by the script
+// engine with the rules of relay policy before it is returned.
+//
+// ErrNotMine when an outpoint is not a coin that the wallet has seen, or not with the value and
+// script that prevouts says. Whether tx is what was agreed is for the caller to check first.
+func (w *Wallet) SignOwn(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut, own []wire.OutPoint) (map[wire.OutPoint]wire.TxWitness, error) {
+	index := make(map[wire.OutPoint]int, len(tx.TxIn))
+	for i, in := range tx.TxIn {
+		op := in.PreviousOutPoint
+		if prevouts[op] == nil {
+			return nil, fmt.Errorf("wallet: sign: the output spent by input %d is not given", i)
+		}
+		if _, twice := index[op]; twice {
+			return nil, fmt.Errorf("wallet: sign: %v is spent twice", op)
+		}
+		index[op] = i
+	}
+	s := &signer{tx: tx.Copy(), fetcher: txscript.NewMultiPrevOutFetcher(prevouts)}
+	s.hashes = txscript.NewTxSigHashes(s.tx, s.fetcher)
+	out := make(map[wire.OutPoint]wire.TxWitness, len(own))
+	err := w.view(func(v view) error {
+		for _, op := range own {
+			i, ok := index[op]
+			if !ok {
+				return fmt.Errorf("wallet: sign: %v is not an input", op)
+			}
+			witness, err := s.input(w, v, i)
+			if err != nil {
+				return fmt.Errorf("wallet: sign %v: %w", op, err)
+			}
+			out[op] = witness
+		}
+		return nil
+	})
+	return out, err
+}
+
+// signer signs inputs of one transaction.
+type signer struct {
+	tx      *wire.MsgTx
+	fetcher txscript.PrevOutputFetcher
+	hashes  *txscript.TxSigHashes
+}
+
+func (s *signer) input(w *Wallet, v view, i int) (wire.TxWitness, error) {
+	op := s.tx.TxIn[i].PreviousOutPoint
+	out := s.fetcher.FetchPrevOutput(op)
+	if err := v.checkMine(op, out); err != nil {
+		return nil, err
+	}
+	addr, ok := v.managed(out.PkScript, w)
+	if !ok || witnessWU(out.PkScript) == 0 {
+		return nil, ErrNotMine
+	}
+	key, err := addr.PrivKey()
+	if err != nil {
+		return nil, err
+	}
+	defer key.Zero()
+	witness, err := s.witness(i, out, key)
+	if err != nil {
+		return nil, err
+	}
+	return witness, s.check(i, out, witness)
+}
+
+// checkMine compares a prevout with the wallet's own record of the transaction that made it.
+func (v view) checkMine(op wire.OutPoint, out *wire.TxOut) error {
+	details, err := v.in.TxStore.TxDetails(v.txs, &op.Hash)
+	if err != nil {
+		return err
+	}
+	if details == nil || int64(op.Index) >= int64(len(details.MsgTx.TxOut)) {
+		return ErrNotMine
+	}
+	real := details.MsgTx.TxOut[op.Index]
+	if real.Value != out.Value || string(real.PkScript) != string(out.PkScript) {
+		return fmt.Errorf("%w: it has another value or script", ErrNotMine)
+	}
+	return nil
+}
+
+func (s *signer) witness(i int, out *wire.TxOut, key *btcec.PrivateKey) (wire.TxWitness, error) {
+	if txscript.IsPayToTaproot(out.PkScript) {
+		return txscript.TaprootWitnessSignature(s.tx, s.hashes, i, out.Value, out.PkScript, txscript.SigHashDefault, key)
+	}
+	return txscript.WitnessSignature(s.tx, s.hashes, i, out.Value, out.PkScript, txscript.SigHashAll, key, true)
+}
+
+// check runs the witness as a node would.
+func (s *signer) check(i int, out *wire.TxOut, witness wire.TxWitness) error {
+	s.tx.TxIn[i].Witness = witness
+	engine, err := txscript.NewEngine(out.PkScript, s.tx, i, txscript.StandardVerifyFlags, nil, s.hashes, out.Value, s.fetcher)
+	if err != nil {
+		return err
+	}
+	return engine.Execute()
+}
