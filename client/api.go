@@ -1,0 +1,280 @@
+package client
+
+import (
+	"relaymarket/identity"
+	"relaymarket/usage"
+)
+
+// The requests and results of the agent. They are what the commands print with --json and what
+// travels over the agent's socket, so every integer carries its unit in its name and every
+// field a JSON name. Times are milliseconds since 1970, heights are block heights.
+
+// IdentityInfo says who this agent is.
+type IdentityInfo struct {
+	Key      identity.PublicKey  `json:"key"`
+	Name     string              `json:"name"`
+	Label    string              `json:"label"`
+	Network  string              `json:"network"`
+	Dir      string              `json:"dir"`
+	Relays   []identity.RelayRef `json:"relays"`
+	Sequence uint64              `json:"sequence"`
+	Expires  identity.UnixMilli  `json:"expires_ms"`
+	Card     string              `json:"card"` // the URI for a QR code
+}
+
+// Contact is somebody whose relays are listened to.
+type Contact struct {
+	Key      identity.PublicKey  `json:"key"`
+	Name     string              `json:"name"`
+	Label    string              `json:"label"` // as given by the user, else by the document
+	Relays   []identity.RelayRef `json:"relays"`
+	Sequence uint64              `json:"sequence"`
+	Expires  identity.UnixMilli  `json:"expires_ms"`
+	Warning  string              `json:"warning,omitempty"`
+}
+
+// MarketRequest asks for offers, ranked by the cost of a usage.
+type MarketRequest struct {
+	Sources      []string   `json:"sources"`       // board URLs and directories; empty: the configured ones
+	StoredBytes  uint64     `json:"stored_bytes"`  // kept on average
+	Days         uint32     `json:"days"`          // for how long
+	EgressBytes  uint64     `json:"egress_bytes"`  // read in all that time
+	Deposit      usage.Sat  `json:"deposit_sat"`   // 0: each offer's minimum
+	MaxTotal     usage.Sat  `json:"max_total_sat"` // 0: no limit
+	MaxStorage   usage.Msat `json:"max_storage_msat_per_gib_day"`
+	MaxEgress    usage.Msat `json:"max_egress_msat_per_gib"`
+	ShowRefused  bool       `json:"show_refused"`
+	FeeRateSatVB uint64     `json:"feerate_sat_per_vb"` // 0: the node's estimate
+}
+
+// Quote is one relay's price for the asked usage.
+type Quote struct {
+	Relay         identity.PublicKey `json:"relay"`
+	Name          string             `json:"name"`
+	Offer         identity.Digest    `json:"offer"`
+	Addresses     []identity.Address `json:"addresses"`
+	Storage       usage.Msat         `json:"storage_msat_per_gib_day"`
+	Egress        usage.Msat         `json:"egress_msat_per_gib"`
+	ContractPrice usage.Sat          `json:"contract_price_sat"`
+	MinDeposit    usage.Sat          `json:"min_deposit_sat"`
+	MaxDeposit    usage.Sat          `json:"max_deposit_sat"`
+	Cost          usage.Msat         `json:"cost_msat"` // of the usage alone
+	Fees          usage.Sat          `json:"fees_sat"`  // opening and closing on the chain
+	Total         usage.Sat          `json:"total_sat"` // usage, contract price and fees
+	FreeBytesDay  uint64             `json:"free_bytes_per_day"`
+	ValidUntil    identity.UnixMilli `json:"valid_until_ms"`
+	Refused       string             `json:"refused,omitempty"` // why it was not ranked
+}
+
+// MarketResult is the ranked market and what could not be read.
+type MarketResult struct {
+	Quotes   []Quote  `json:"quotes"`
+	Problems []string `json:"problems,omitempty"`
+}
+
+// WalletBalance is the money of the agent's own wallet.
+type WalletBalance struct {
+	Confirmed   usage.Sat `json:"confirmed_sat"`
+	Unconfirmed usage.Sat `json:"unconfirmed_sat"`
+	Leased      usage.Sat `json:"leased_sat"` // promised to an opening
+}
+
+// WalletSendRequest sends coins away. With DryRun only the fee is computed.
+type WalletSendRequest struct {
+	Address      string    `json:"address"`
+	Amount       usage.Sat `json:"amount_sat"`
+	All          bool      `json:"all"`
+	FeeRateSatVB uint64    `json:"feerate_sat_per_vb"`
+	DryRun       bool      `json:"dry_run"`
+}
+
+// WalletSendResult is the transaction that was, or would be, sent.
+type WalletSendResult struct {
+	Txid   string    `json:"txid"`
+	Amount usage.Sat `json:"amount_sat"`
+	Fee    usage.Sat `json:"fee_sat"`
+}
+
+// OpenRequest opens a contract with the relay of an offer.
+type OpenRequest struct {
+	Relay        identity.PublicKey `json:"relay"`
+	Sources      []string           `json:"sources"` // where to look for its offer
+	Deposit      usage.Sat          `json:"deposit_sat"`
+	Prepaid      usage.Sat          `json:"prepaid_sat"`     // on top of the contract price
+	Duration     usage.Height       `json:"duration_blocks"` // 0: the network's default within the offer
+	FeeRateSatVB uint64             `json:"feerate_sat_per_vb"`
+	MaxLoss      usage.Sat          `json:"max_loss_sat"` // refuse if more could be lost; 0: no limit
+	MaxStorage   usage.Msat         `json:"max_storage_msat_per_gib_day"`
+	MaxEgress    usage.Msat         `json:"max_egress_msat_per_gib"`
+}
+
+// OpenPreview is what a person is shown, and asked, before money moves.
+type OpenPreview struct {
+	Relay         identity.PublicKey `json:"relay"`
+	Name          string             `json:"name"`
+	Deposit       usage.Sat          `json:"deposit_sat"`
+	ContractPrice usage.Sat          `json:"contract_price_sat"`
+	Prepaid       usage.Sat          `json:"prepaid_sat"`
+	Storage       usage.Msat         `json:"storage_msat_per_gib_day"`
+	Egress        usage.Msat         `json:"egress_msat_per_gib"`
+	CreditLimit   usage.Sat          `json:"credit_limit_sat"`
+	FundFee       usage.Sat          `json:"fund_fee_sat"`
+	RefundFee     usage.Sat          `json:"refund_fee_sat"`
+	MaxLoss       usage.Sat          `json:"max_loss_sat"`
+	MaxLossWhy    string             `json:"max_loss_why"`
+	Duration      usage.Height       `json:"duration_blocks"`
+	ExpiryHeight  usage.Height       `json:"expiry_height"`
+	TipHeight     usage.Height       `json:"tip_height"`
+	FundingDepth  uint8              `json:"funding_depth"`
+	FeePercent    uint64             `json:"fee_share_percent"` // chain fees as a share of the deposit
+	AtExpiry      string             `json:"at_expiry"`         // a sentence
+}
+
+// ContractInfo is the state of one contract.
+type ContractInfo struct {
+	ID            usage.ContractID   `json:"contract"`
+	Relay         identity.PublicKey `json:"relay"`
+	Name          string             `json:"name"`
+	State         string             `json:"state"`
+	Sentence      string             `json:"sentence"` // the state for a person
+	Deposit       usage.Sat          `json:"deposit_sat"`
+	ContractPrice usage.Sat          `json:"contract_price_sat"`
+	Paid          usage.Sat          `json:"paid_sat"` // cumulative, contract price included
+	Owed          usage.Msat         `json:"owed_msat"`
+	Funds         usage.Msat         `json:"funds_msat"`    // what may be used before the next payment
+	Reserved      usage.Msat         `json:"reserved_msat"` // worst case of what is stored
+	ExpiryHeight  usage.Height       `json:"expiry_height"`
+	TipHeight     usage.Height       `json:"tip_height"`
+	NextDeadline  string             `json:"next_deadline,omitempty"`
+	FundingTxid   string             `json:"funding_txid,omitempty"`
+	ClosingTxid   string             `json:"closing_txid,omitempty"`
+	ClosedBy      string             `json:"closed_by,omitempty"` // close, settlement or refund
+	ClientPayout  usage.Sat          `json:"client_payout_sat"`
+	RelayPayout   usage.Sat          `json:"relay_payout_sat"`
+	FundFee       usage.Sat          `json:"fund_fee_sat"`
+	CloseFee      usage.Sat          `json:"close_fee_sat"`
+}
+
+// SendRequest sends one message to one contact.
+type SendRequest struct {
+	To          string             `json:"to"` // label, name or key of a contact
+	MediaType   string             `json:"media_type"`
+	Body        []byte             `json:"body"`
+	Attachments []Attachment       `json:"attachments,omitempty"`
+	Regarding   identity.Digest    `json:"regarding,omitzero"`
+	TTLSeconds  uint32             `json:"ttl_s"`     // 0: 30 days
+	MaxPulls    uint16             `json:"max_pulls"` // 0: 3
+	Relay       identity.PublicKey `json:"relay"`     // zero: the cheapest of the own contracts with funds
+	MaxCost     usage.Msat         `json:"max_msat"`  // refuse if the worst case is above; 0: no limit
+	DeleteOnAck bool               `json:"delete_on_ack"`
+	Tag         string             `json:"tag,omitempty"`
+}
+
+// Attachment is a file sent with a message.
+type Attachment struct {
+	Name      string `json:"name"`
+	MediaType string `json:"media_type"`
+	Data      []byte `json:"data,omitempty"`
+	Size      uint64 `json:"size_bytes"`
+}
+
+// SendResult says where the message is and what it can cost at most.
+type SendResult struct {
+	Digest    identity.Digest    `json:"record"`
+	Path      string             `json:"path"`
+	State     string             `json:"state"` // queued, or stored (receipt on disk)
+	Relay     identity.PublicKey `json:"relay"`
+	Contract  usage.ContractID   `json:"contract"`
+	Receipt   identity.Digest    `json:"receipt,omitzero"`
+	Records   int                `json:"records"` // with those of attachments
+	WorstCost usage.Msat         `json:"worst_msat"`
+	Expires   identity.UnixMilli `json:"expires_ms"`
+}
+
+// Message is one received or sent message as lists show it.
+type Message struct {
+	Digest       identity.Digest    `json:"record"`
+	Path         string             `json:"path"`
+	Peer         identity.PublicKey `json:"peer"`
+	PeerLabel    string             `json:"peer_label"`
+	Time         identity.UnixMilli `json:"time_ms"`
+	Expires      identity.UnixMilli `json:"expires_ms"`
+	MediaType    string             `json:"media_type,omitempty"`
+	Size         uint64             `json:"size_bytes"`
+	State        string             `json:"state"` // inbox: new, read; outbox: queued, stored, delivered, acknowledged, deleted, expired
+	Relay        identity.PublicKey `json:"relay"`
+	Contract     usage.ContractID   `json:"contract,omitzero"`
+	Sequence     uint64             `json:"sequence,omitempty"`
+	Gap          bool               `json:"gap,omitempty"` // an earlier message of the conversation is missing
+	Preview      string             `json:"preview,omitempty"`
+	Attachments  []Attachment       `json:"attachments,omitempty"` // without data in lists
+	Body         []byte             `json:"body,omitempty"`        // only from Read and Listen
+	WorstCost    usage.Msat         `json:"worst_msat,omitempty"`
+	Acknowledged identity.UnixMilli `json:"acknowledged_ms,omitempty"`
+}
+
+// UsageInfo is a relay's report on a contract, checked for consistency.
+type UsageInfo struct {
+	Contract     usage.ContractID   `json:"contract"`
+	Report       identity.Digest    `json:"report"`
+	Number       uint64             `json:"report_no"`
+	Rows         uint64             `json:"rows"`
+	LiveBytes    uint64             `json:"live_bytes"`
+	Egress       uint64             `json:"egress_bytes"`
+	Owed         usage.Msat         `json:"owed_msat"`
+	Paid         usage.Sat          `json:"paid_sat"`
+	Time         identity.UnixMilli `json:"time_ms"`
+	Consistent   bool               `json:"consistent"`
+	Inconsistent string             `json:"inconsistent,omitempty"`
+	Entries      []UsageRow         `json:"entries,omitempty"`
+}
+
+// UsageRow is one row of a relay's log as a person reads it: the seed's receiver and path,
+// and what the row adds.
+type UsageRow struct {
+	Index    uint64             `json:"index"`
+	Kind     string             `json:"kind"`
+	Time     identity.UnixMilli `json:"time_ms"`
+	Receiver identity.PublicKey `json:"receiver"`
+	Path     string             `json:"path,omitempty"`
+	Bytes    uint64             `json:"bytes"`
+	Owed     usage.Msat         `json:"owed_msat"`
+	Class    string             `json:"class,omitempty"`
+	Why      string             `json:"why,omitempty"`
+}
+
+// AuditResult compares a usage report with orders, requests and acknowledgements.
+type AuditResult struct {
+	Usage     UsageInfo             `json:"usage"`
+	Classes   map[string]ClassTotal `json:"classes"`
+	Confirmed usage.Msat            `json:"confirmed_msat"`
+	Due       usage.Sat             `json:"due_sat"`  // cumulative sum that the audit allows to pay
+	Paid      usage.Sat             `json:"paid_sat"` // cumulative sum already paid
+	Refused   []UsageRow            `json:"refused,omitempty"`
+	Summary   string                `json:"summary"`
+}
+
+// ClassTotal sums the rows of one reconciliation class.
+type ClassTotal struct {
+	Rows  uint64     `json:"rows"`
+	Bytes uint64     `json:"bytes"`
+	Msat  usage.Msat `json:"msat"`
+	Means string     `json:"means"`
+}
+
+// PayResult is a payment update that the relay acknowledged.
+type PayResult struct {
+	Contract usage.ContractID `json:"contract"`
+	Number   uint64           `json:"update_no"`
+	Paid     usage.Sat        `json:"paid_sat"`    // cumulative
+	Added    usage.Sat        `json:"added_sat"`   // by this payment
+	Unpaid   usage.Msat       `json:"unpaid_msat"` // billed but not confirmed
+}
+
+// Check is one line of doctor.
+type Check struct {
+	Name  string `json:"name"`
+	OK    bool   `json:"ok"`
+	Value string `json:"value"`
+	Hint  string `json:"hint,omitempty"`
+}
