@@ -1,0 +1,62 @@
+package home
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+)
+
+func TestCreateOpenLock(t *testing.T) {
+	dir := t.TempDir()
+	phrase, key, err := Create(dir, identity.Regtest, Secrets{Passphrase: "x", Rand: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Create(dir, identity.Regtest, Secrets{Rand: rand.Reader}); code.Of(err) != code.AlreadyInitialised {
+		t.Fatalf("second create: %v", err)
+	}
+	h, err := Open(dir, identity.Regtest, "x")
+	if err != nil || h.Key().Public() != key || len(h.WalletPassphrase()) != 32 {
+		t.Fatalf("%v", err)
+	}
+	if _, err := Open(dir, identity.Regtest, "x"); code.Of(err) != code.AlreadyRunning {
+		t.Fatalf("second open: %v", err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, identity.Regtest, "wrong"); code.Of(err) != code.WalletWrongPhrase {
+		t.Fatalf("wrong passphrase: %v", err)
+	}
+	if _, err := Open(dir, identity.Mainnet, ""); code.Of(err) != code.NotInitialised {
+		t.Fatalf("other network: %v", err)
+	}
+	other := t.TempDir()
+	if _, again, err := Create(other, identity.Regtest, Secrets{Phrase: phrase, Passphrase: "x", Rand: rand.Reader}); err != nil || again != key {
+		t.Fatalf("the phrase gives another identity: %v", err)
+	}
+}
+
+func TestSecretsAreNotReadableByOthers(t *testing.T) {
+	dir := t.TempDir()
+	if _, _, err := Create(dir, identity.Regtest, Secrets{Rand: rand.Reader}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"phrase", "wallet.key"} {
+		st, err := os.Stat(filepath.Join(dir, "regtest", name))
+		if err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", name, st.Mode(), err)
+		}
+	}
+}
+
+func TestBadPhraseIsRefused(t *testing.T) {
+	_, _, err := Create(t.TempDir(), identity.Regtest, Secrets{Phrase: "one two", Rand: rand.Reader})
+	if code.Of(err) != code.BadPhrase {
+		t.Fatalf("%v", err)
+	}
+}
