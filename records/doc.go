@@ -19,6 +19,12 @@
 //
 // A Verified or a Record is proof that its signature held; there is no other way to make one.
 //
+// What sealing promises, and what not: nobody but the receiver reads a record, also not with a
+// quantum computer later; nobody can read old records from a machine once the sealing key is
+// deleted (30 days, plus the longest life of a record, after it was made); authorship is the
+// record's signature, for HPKE's base mode authenticates nobody. Whoever takes a device's
+// state can read on until its sealing key is replaced: there is no healing in between.
+//
 // The package is pure: no clock, no network, no files. There is one exception that cannot be
 // avoided: crypto/hpke takes the randomness of an encapsulation from the operating system and
 // not from a reader that is passed in, so NewEpoch is not a function of its arguments.
