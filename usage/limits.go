@@ -16,7 +16,7 @@ const (
 	// LimitMaxList is the most items that one page or one store order may hold.
 	LimitMaxList = 1024
 
-	limitMinTTL    = 3600
+	limitMinTTL   = 3600
 	limitMaxBytes = 256
 )
 

@@ -90,6 +90,25 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestBool(t *testing.T) {
+	var a, b, c bool
+	raw, err := Encode(Bool(0, &a), Optional(Bool(2, &b)))
+	if err != nil || !bytes.Equal(raw, []byte{0, 1, 0}) {
+		t.Fatalf("%x %v", raw, err)
+	}
+	if err := Decode([]byte{0, 1, 1, 2, 1, 1}, 64, Bool(0, &a), Optional(Bool(2, &b))); err != nil || !a || !b {
+		t.Fatalf("%v %v %v", a, b, err)
+	}
+	for _, raw := range [][]byte{{0, 1, 2}, {0, 0}, {0, 2, 0, 1}} {
+		if err := Decode(raw, 64, Bool(0, &c)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%x: %v", raw, err)
+		}
+	}
+	if err := Decode([]byte{0, 1, 0}, 64, Optional(Bool(0, &c))); !errors.Is(err, ErrMalformed) {
+		t.Errorf("optional false must be absent: %v", err)
+	}
+}
+
 func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 	long := make([]byte, 5)
 	var a uint8

@@ -50,6 +50,30 @@ func integer(typ, size uint64, get func() uint64, set func(uint64)) Field {
 	return Field{rec: rec, min: size, max: size, isZero: func() bool { return get() == 0 }}
 }
 
+// Bool is a field of one byte, 0 or 1. Inside Optional false is absent.
+func Bool[T ~bool](typ uint64, v *T) Field {
+	enc := func(w io.Writer, _ any, buf *[8]byte) error {
+		buf[0] = 0
+		if *v {
+			buf[0] = 1
+		}
+		_, err := w.Write(buf[:1])
+		return err
+	}
+	dec := func(r io.Reader, _ any, buf *[8]byte, _ uint64) error {
+		if _, err := io.ReadFull(r, buf[:1]); err != nil {
+			return err
+		}
+		if buf[0] > 1 {
+			return fmt.Errorf("%d is neither 0 nor 1", buf[0])
+		}
+		*v = buf[0] == 1
+		return nil
+	}
+	rec := tlv.MakeStaticRecord(tlv.Type(typ), nil, 1, enc, dec)
+	return Field{rec: rec, min: 1, max: 1, isZero: func() bool { return !bool(*v) }}
+}
+
 // Fixed is a field of exactly len(v) bytes, read into v in place: pass a slice of an array.
 func Fixed(typ uint64, v []byte) Field {
 	size := uint64(len(v))
