@@ -115,6 +115,11 @@ func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 	if _, err := Encode(Bytes(0, &long, 0, 4)); err == nil {
 		t.Error("a value over its bound must not be encoded")
 	}
+	for name, items := range map[string][][]byte{"many": {{}, {}, {}}, "long": {{1, 2, 3}}} {
+		if _, err := Encode(List(0, &items, 2, 2)); err == nil {
+			t.Errorf("a list over its bounds (%s) must not be encoded", name)
+		}
+	}
 	if _, err := Encode(U8(2, &a), U8(0, &a)); err == nil {
 		t.Error("types out of order must not be encoded")
 	}

@@ -183,6 +183,9 @@ func Hashes[T ~[32]byte](typ uint64, v *[]T, max int) Field {
 // value is the concatenation of u32 length ‖ bytes.
 func List(typ uint64, v *[][]byte, maxItems, maxLen int) Field {
 	enc := func(w io.Writer, _ any, _ *[8]byte) error {
+		if err := listBounds(*v, maxItems, maxLen); err != nil {
+			return err
+		}
 		_, err := w.Write(AppendList(nil, *v))
 		return err
 	}
@@ -207,6 +210,19 @@ func List(typ uint64, v *[][]byte, maxItems, maxLen int) Field {
 		min: 0, max: uint64(maxItems) * (4 + uint64(maxLen)),
 		isZero: func() bool { return len(*v) == 0 },
 	}
+}
+
+// listBounds holds Encode to what SplitList accepts.
+func listBounds(items [][]byte, maxItems, maxLen int) error {
+	if len(items) > maxItems {
+		return fmt.Errorf("%d items, allowed are %d", len(items), maxItems)
+	}
+	for i, it := range items {
+		if len(it) > maxLen {
+			return fmt.Errorf("item %d has %d bytes, allowed are %d", i, len(it), maxLen)
+		}
+	}
+	return nil
 }
 
 // AppendList appends each item as u32 length ‖ bytes.
