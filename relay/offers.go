@@ -1,0 +1,164 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"relaymarket/broadcast"
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/home"
+	"relaymarket/usage"
+)
+
+// offerBook keeps the relay's own offers: the current one, and every earlier one that still
+// binds. They are files, synced before an offer is shown to anybody, because an offer binds
+// over a restart too.
+type offerBook struct {
+	dir    string
+	key    identity.PrivateKey
+	net    identity.Network
+	cfg    Prices
+	limits usage.Limits
+	addrs  func() []identity.Address
+	next   func(context.Context) (uint64, error) // the next sequence, synced
+	now    func() time.Time
+	log    *slog.Logger
+
+	mu      sync.RWMutex
+	current broadcast.VerifiedOffer                     // guarded by mu
+	binding map[identity.Digest]broadcast.VerifiedOffer // guarded by mu
+}
+
+// load reads the offers that still bind.
+func (b *offerBook) load() error {
+	b.binding = make(map[identity.Digest]broadcast.VerifiedOffer)
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return code.Wrap(code.BadConfig, err, "offers directory")
+	}
+	files, err := filepath.Glob(filepath.Join(b.dir, "*.offer"))
+	if err != nil {
+		return code.Wrap(code.Internal, err, "offers directory")
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			return code.Wrap(code.Internal, err, "offer")
+		}
+		s, err := identity.ParseSigned(raw)
+		if err == nil {
+			err = b.adopt(s)
+		}
+		if err != nil {
+			b.log.Info("an old offer is no longer in force", "file", filepath.Base(f), "why", err)
+			_ = os.Remove(f) // it binds nobody any more; keeping it only costs time at start
+		}
+	}
+	return nil
+}
+
+func (b *offerBook) adopt(s identity.Signed) error {
+	v, err := broadcast.Open(s, unixMilli(b.now()))
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.binding[v.Digest()] = v
+	if b.current.IsZero() || v.Sequence > b.current.Sequence {
+		b.current = v
+	}
+	return nil
+}
+
+// renew makes a new offer if the current one is past half of its life or says something else
+// than the configuration. It tells whether there is a new one.
+func (b *offerBook) renew(ctx context.Context) (bool, error) {
+	now := b.now()
+	want := b.draft(now)
+	if b.fresh(want, unixMilli(now)) {
+		return false, nil
+	}
+	seq, err := b.next(ctx)
+	if err != nil {
+		return false, err
+	}
+	want.Sequence = seq
+	if _, err := rand.Read(want.Serial[:]); err != nil {
+		return false, code.Wrap(code.Internal, err, "random bytes")
+	}
+	if err := want.Mine(func(uint64) bool { return ctx.Err() == nil }); err != nil {
+		return false, err
+	}
+	v, err := want.Sign(b.key)
+	if err != nil {
+		return false, err
+	}
+	name := filepath.Join(b.dir, fmt.Sprintf("%020d.offer", seq))
+	if err := home.WriteFile(name, v.Signed().Bytes(), 0o644); err != nil {
+		return false, err
+	}
+	return true, b.adopt(v.Signed())
+}
+
+// fresh tells whether the current offer says what want says and has half of its life left.
+func (b *offerBook) fresh(want broadcast.Offer, now identity.UnixMilli) bool {
+	cur := b.get()
+	if cur.IsZero() || cur.ValidUntil-now < (cur.ValidUntil-cur.Time)/2 {
+		return false
+	}
+	have := cur.Offer
+	have.Sequence, have.Nonce, have.Serial, have.Time, have.ValidUntil = 0, 0, identity.Serial{}, want.Time, want.ValidUntil
+	have.Type = want.Type
+	return reflect.DeepEqual(have, want)
+}
+
+// draft is the offer that the configuration asks for, without sequence, serial and nonce.
+func (b *offerBook) draft(now time.Time) broadcast.Offer {
+	return broadcast.Offer{
+		Header:     identity.Header{Type: identity.TypeServerBroadcast, Network: b.net, From: b.key.Public(), Time: unixMilli(now)},
+		ValidUntil: unixMilli(now.Add(b.cfg.offerLife())), Addresses: b.addrs(),
+		Prices:        usage.Prices{StorageMsatPerGiBDay: b.cfg.Storage, EgressMsatPerGiB: b.cfg.Egress},
+		ContractPrice: b.cfg.ContractPrice, MinDeposit: b.cfg.MinDeposit, MaxDeposit: b.cfg.MaxDeposit,
+		MinDuration: uint32(b.cfg.MinDuration), MaxDuration: uint32(b.cfg.MaxDuration),
+		FundingDepth: b.cfg.FundingDepth, CreditLimit: b.cfg.CreditLimit,
+		SettleFeeRate: b.cfg.SettleFeeRate * 1000, MinFundFeeRate: b.cfg.MinFundRate * 1000,
+		Limits: b.limits, FreeBytesPerDay: b.cfg.FreeBytesDay, MaxTTL: b.limits.MaxTTL, PowBits: b.cfg.PowBits,
+	}
+}
+
+// get is the current offer.
+func (b *offerBook) get() broadcast.VerifiedOffer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.current
+}
+
+// find gives an own offer that still binds.
+func (b *offerBook) find(d identity.Digest) (broadcast.VerifiedOffer, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	v, ok := b.binding[d]
+	return v, ok && unixMilli(b.now()) <= v.ValidUntil
+}
+
+// addresses completes configured URLs with the pin of the relay's certificate; without any,
+// the listen address is told.
+func addresses(configured []string, listen string, pin identity.Digest) []identity.Address {
+	if len(configured) == 0 {
+		configured = []string{"wss://" + listen}
+	}
+	out := make([]identity.Address, len(configured))
+	for i, u := range configured {
+		out[i] = identity.Address{URL: strings.TrimRight(u, "/"), Pins: []identity.Digest{pin}}
+	}
+	return out
+}
