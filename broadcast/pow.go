@@ -2,7 +2,9 @@ package broadcast
 
 import (
 	"crypto/sha256"
+	"encoding"
 	"encoding/binary"
+	"hash"
 	"math/bits"
 
 	"relaymarket/identity"
@@ -17,7 +19,7 @@ const MaxPowBits = 63
 // flash offer must not outrank everyone for the minute that it lives.
 const minRankedValidity identity.UnixMilli = 3_600_000
 
-// mineSlice is how many nonces Mine tries between two reports: about 50 ms of work.
+// mineSlice is how many nonces Mine tries between two reports: about 40 ms of work.
 const mineSlice = 1 << 18
 
 // powHash is tagged("pow", core ‖ nonce).
@@ -40,19 +42,47 @@ func leadingZeros(d identity.Digest) int {
 // tagged("pow", core ‖ nonce) begins with at least the given number of zero bits. It has no
 // state: call it again with from + tries to go on.
 func Search(core identity.Digest, powBits uint8, from, tries uint64) (nonce uint64, found bool) {
-	// The tagged hash with its prefix laid out once: this loop is where all the time goes.
-	tag := sha256.Sum256([]byte("relaymarket/v1/pow"))
-	var buf [2*32 + 32 + 8]byte
-	copy(buf[:], tag[:])
-	copy(buf[32:], tag[:])
-	copy(buf[64:], core[:])
+	m := newMiner(core)
 	for i := range tries {
-		binary.BigEndian.PutUint64(buf[96:], from+i)
-		if leadingZeros(sha256.Sum256(buf[:])) >= int(powBits) {
+		if leadingZeros(m.hash(from+i)) >= int(powBits) {
 			return from + i, true
 		}
 	}
 	return 0, false
+}
+
+// miner computes powHash with the first block, which is the same for every nonce, done once:
+// mining is all loop, and this halves it.
+type miner struct {
+	h     hash.Hash
+	state []byte // of h after the tag
+	tail  [40]byte
+}
+
+func newMiner(core identity.Digest) *miner {
+	tag := sha256.Sum256([]byte("relaymarket/v1/pow"))
+	m := &miner{h: sha256.New()}
+	m.h.Write(tag[:])
+	m.h.Write(tag[:])
+	m.state = must(m.h.(encoding.BinaryMarshaler).MarshalBinary())
+	copy(m.tail[:], core[:])
+	return m
+}
+
+func (m *miner) hash(nonce uint64) (d identity.Digest) {
+	binary.BigEndian.PutUint64(m.tail[32:], nonce)
+	must(0, m.h.(encoding.BinaryUnmarshaler).UnmarshalBinary(m.state))
+	m.h.Write(m.tail[:])
+	m.h.Sum(d[:0])
+	return d
+}
+
+// must unpacks what crypto/sha256 promises for its own state.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic("broadcast: sha256 does not take its own state: " + err.Error())
+	}
+	return v
 }
 
 // Mine finds a nonce for the work that the offer commits to (PowBits) and sets it. Everything
