@@ -124,7 +124,7 @@ func (o *opener) reads(m *message.Read, by identity.PublicKey, now identity.Unix
 		if r.NotAfter < now {
 			return nil, code.New(code.Expired, "the read request was valid until %d s ago", (now-r.NotAfter)/1000)
 		}
-		ops[i] = store.ReadOp{Request: r, Home: home(m.Homes, i), Offset: m.Offset}
+		ops[i] = store.ReadOp{Request: r, Home: homeHint(m.Homes, i), Offset: m.Offset}
 	}
 	return ops, nil
 }
@@ -137,7 +137,7 @@ func (o *opener) own(h identity.Header, by identity.PublicKey, now identity.Unix
 	return o.check(h, now)
 }
 
-func home(h message.Homes, i int) store.Shard {
+func homeHint(h message.Homes, i int) store.Shard {
 	if s, ok := h.At(i); ok {
 		return s
 	}
@@ -151,7 +151,7 @@ func (o *opener) deletes(m *message.Delete, by identity.PublicKey, now identity.
 		if err != nil {
 			return nil, err
 		}
-		return store.DeleteOp{Delete: d, Home: home(m.Homes, i)}, o.own(d.Header, by, now)
+		return store.DeleteOp{Delete: d, Home: homeHint(m.Homes, i)}, o.own(d.Header, by, now)
 	})
 }
 
@@ -165,7 +165,7 @@ func (o *opener) acks(m *message.Acknowledge, by identity.PublicKey, now identit
 		if a.Relay != o.relay {
 			return nil, code.New(code.WrongRecipient, "the acknowledgement names another relay as the serving one")
 		}
-		return store.AckOp{Ack: a, Home: home(m.Homes, i)}, o.own(a.Header, by, now)
+		return store.AckOp{Ack: a, Home: homeHint(m.Homes, i)}, o.own(a.Header, by, now)
 	})
 }
 
