@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"github.com/btcsuite/btcd/address/v2"
 	btcwallet "github.com/btcsuite/btcwallet/wallet"
 	"github.com/btcsuite/btcwallet/walletdb"
 )
@@ -18,8 +19,11 @@ type edit struct {
 	in     *btcwallet.Wallet
 	addrs  walletdb.ReadWriteBucket
 	txs    walletdb.ReadWriteBucket
+	own    walletdb.ReadWriteBucket
 	leases walletdb.ReadWriteBucket
 	boundB walletdb.ReadWriteBucket
+	// fresh collects the addresses that the node must be told about after the change.
+	fresh *[]address.Address
 }
 
 func (w *Wallet) view(f func(view) error) error {
@@ -37,17 +41,28 @@ func (w *Wallet) view(f func(view) error) error {
 }
 
 func (w *Wallet) edit(f func(edit) error) error {
+	fresh, err := w.change(f)
+	if err == nil {
+		w.tellNode(fresh)
+	}
+	return err
+}
+
+func (w *Wallet) change(f func(edit) error) (fresh []address.Address, err error) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	if w.inner == nil {
-		return ErrClosed
+		return nil, ErrClosed
 	}
-	return walletdb.Update(w.db, func(tx walletdb.ReadWriteTx) error {
+	err = walletdb.Update(w.db, func(tx walletdb.ReadWriteTx) error {
 		own := tx.ReadWriteBucket(ownBucket)
 		return f(edit{
 			in: w.inner, addrs: tx.ReadWriteBucket(addrBucket), txs: tx.ReadWriteBucket(txBucket),
+			own:    own,
 			leases: own.NestedReadWriteBucket(leaseBucket),
 			boundB: own.NestedReadWriteBucket(boundBucket),
+			fresh:  &fresh,
 		})
 	})
+	return fresh, err
 }

@@ -2,11 +2,11 @@ package wallet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/btcsuite/btcd/address/v2"
 	"github.com/btcsuite/btcd/btcjson"
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
@@ -173,10 +173,11 @@ func (w *Wallet) spentElsewhere(coins []coin) ([]wire.OutPoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	var gone []wire.OutPoint
+	ctx := context.Background()
+	var ops, gone []wire.OutPoint
 	for _, c := range coins {
-		out, err := await(context.Background(), func() (*btcjson.GetTxOutResult, error) {
-			return client.GetTxOut(&c.op.Hash, c.op.Index, true)
+		out, err := await(ctx, func() (*btcjson.GetTxOutResult, error) {
+			return client.GetTxOut(&c.op.Hash, c.op.Index, false)
 		})
 		if err != nil {
 			return nil, unavailable(err, "asking the node for a coin")
@@ -184,9 +185,26 @@ func (w *Wallet) spentElsewhere(coins []coin) ([]wire.OutPoint, error) {
 		if out == nil {
 			gone = append(gone, c.op)
 		}
+		ops = append(ops, c.op)
+	}
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	spends, err := await(ctx, func() ([]*btcjson.GetTxSpendingPrevOutResult, error) {
+		return client.GetTxSpendingPrevOut(ops)
+	})
+	if err != nil || len(spends) != len(ops) {
+		return nil, unavailable(errors.Join(err, errAnswer), "asking the node who spends a coin")
+	}
+	for i, s := range spends {
+		if s.SpendingTxid != "" {
+			gone = append(gone, ops[i])
+		}
 	}
 	return gone, nil
 }
+
+var errAnswer = errors.New("no complete answer")
 
 // reserve writes the leases and the change address of a choice in one transaction.
 func (w *Wallet) reserve(r FundRequest, p plan) (Share, error) {
@@ -198,22 +216,19 @@ func (w *Wallet) reserve(r FundRequest, p plan) (Share, error) {
 			OutPoint: c.op, Value: c.value, PkScript: c.script, MaxWitness: witnessWU(c.script),
 		})
 	}
-	var changeAddr address.Address
-	err := w.edit(func(e edit) (err error) {
+	err := w.edit(func(e edit) error {
 		if err := e.replace(r, ops, w.now()); err != nil || p.change == 0 {
 			return err
 		}
-		if changeAddr, err = e.bind(change, r.Lease, w.params); err != nil {
+		addr, err := e.bind(change, r.Lease, w.params)
+		if err != nil {
 			return err
 		}
-		s.ChangeScript, err = txscript.PayToAddrScript(changeAddr)
+		s.ChangeScript, err = txscript.PayToAddrScript(addr)
 		return err
 	})
 	if err != nil {
 		return Share{}, fmt.Errorf("wallet: reserving coins: %w", err)
-	}
-	if changeAddr != nil {
-		w.watchFor(changeAddr)
 	}
 	return s, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/btcsuite/btcd/btcutil/v2/hdkeychain"
@@ -25,7 +26,7 @@ const (
 	lockWait = 500 * time.Millisecond
 
 	// lookAhead is how many unused addresses in a row a search of the chain bridges.
-	lookAhead = 250
+	lookAhead = 100
 
 	// syncRetry is btcwallet's pause after a failed step of its synchronisation.
 	syncRetry = time.Second
@@ -43,6 +44,20 @@ var (
 	seedKey      = []byte("seed-check")
 	recoveredKey = []byte("recovered")
 )
+
+// nextPrefix and a branch are the key of the count of addresses given out.
+const nextPrefix = 'n'
+
+// init limits btcwallet to taproot. By default every wallet also has three branches of older address
+// types, which are never given out here but would be derived and searched for: three quarters of
+// the time of a first start.
+func init() {
+	taproot := waddrmgr.KeyScopeBIP0086
+	waddrmgr.DefaultKeyScopes = []waddrmgr.KeyScope{taproot}
+	waddrmgr.ScopeAddrMap = map[waddrmgr.KeyScope]waddrmgr.ScopeAddrSchema{
+		taproot: waddrmgr.ScopeAddrMap[taproot],
+	}
+}
 
 // stretch is the work of deriving a key from the passphrase. Stretching makes guessing a human's
 // password expensive; a passphrase of 256 random bits cannot be guessed at any speed, and every
@@ -146,15 +161,25 @@ func (w *Wallet) checkOwner(check []byte) error {
 // stopped only once, so every connection gets a fresh one. The search of the chain is switched on
 // until it has succeeded once, and then off: btcwallet's search does not look for the spending of
 // coins that are already promised to an unconfirmed transaction, its plain rescan does.
-func (w *Wallet) reopen() error {
+//
+// With search the keys stay locked while the search is on, because btcwallet tests every private
+// key that it derives: four fifths of the time of a first start.
+func (w *Wallet) reopen(search bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	window := uint32(lookAhead)
-	if w.recovered() {
-		window = 0
+	err := walletdb.View(w.db, func(tx walletdb.ReadTx) error {
+		if tx.ReadBucket(ownBucket).Get(recoveredKey) != nil {
+			window = 0
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	in, err := btcwallet.OpenWithRetry(w.db, w.pass, nil, w.params, window, syncRetry)
-	if err == nil {
+	searching := search && window > 0
+	if err == nil && !searching {
 		err = walletdb.View(w.db, func(tx walletdb.ReadTx) error {
 			return in.Manager.Unlock(tx.ReadBucket(addrBucket), w.pass)
 		})
@@ -165,23 +190,45 @@ func (w *Wallet) reopen() error {
 	if err != nil {
 		return err
 	}
-	w.inner = in
+	w.inner, w.searching = in, searching
 	return nil
 }
 
-func (w *Wallet) recovered() (done bool) {
-	err := walletdb.View(w.db, func(tx walletdb.ReadTx) error {
-		done = tx.ReadBucket(ownBucket).Get(recoveredKey) != nil
-		return nil
+// finishSearch ends the search of the chain. Addresses beyond the last one found are watched from
+// now on; and unconfirmed transactions are dropped, to be learned anew from the node at the next
+// connection, because until now their outputs were not compared with those addresses.
+func (w *Wallet) finishSearch() error {
+	return w.edit(func(e edit) error {
+		for _, branch := range []byte{external, change} {
+			have, err := e.watched(branch)
+			if err != nil {
+				return err
+			}
+			if err := e.watch(branch, have+watchAhead); err != nil {
+				return err
+			}
+		}
+		if err := e.dropUnconfirmed(); err != nil {
+			return err
+		}
+		return e.own.Put(recoveredKey, []byte{1})
 	})
-	return err == nil && done
 }
 
-func (w *Wallet) setRecovered() error {
-	if w.recovered() {
-		return nil
+// dropUnconfirmed removes children before their parents.
+func (e edit) dropUnconfirmed() error {
+	txs, err := e.in.TxStore.UnminedTxs(e.txs)
+	if err != nil {
+		return err
 	}
-	return walletdb.Update(w.db, func(tx walletdb.ReadWriteTx) error {
-		return tx.ReadWriteBucket(ownBucket).Put(recoveredKey, []byte{1})
-	})
+	for _, tx := range slices.Backward(txs) {
+		rec, err := wtxmgr.NewTxRecordFromMsgTx(tx, time.Time{})
+		if err != nil {
+			return err
+		}
+		if err := e.in.TxStore.RemoveUnminedTx(e.txs, rec); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -31,6 +31,9 @@ const (
 	// pulse is how often the connection is checked.
 	pulse = time.Second
 
+	// searchPulse is how often the end of the first search is looked for.
+	searchPulse = 10 * time.Millisecond
+
 	// stallPulses is how many checks in a row may find the wallet standing still behind the
 	// node. btcwallet misses a block that arrives in the moment when a rescan ends, and then
 	// refuses all that follow; a new connection repairs that.
@@ -41,11 +44,16 @@ var (
 	errSilent  = errors.New("no answer in time")
 	errLost    = errors.New("connection lost")
 	errStalled = errors.New("standing still behind the node")
+
+	// errSearched ends the first connection of a new wallet, see reopen.
+	errSearched = errors.New("the chain is searched")
 )
 
 // Run connects to the node and follows it until ctx ends, and then returns nil. A lost connection
 // is made again, with a pause that grows to 15 seconds. It returns early only when the node is on
-// another network (ChainWrongNetwork) or the database fails.
+// another network (ChainWrongNetwork), when it shares no recent block with the wallet
+// (ChainDeepReorg; the wallet's directory must then be made anew from the phrase), or when the
+// database fails.
 func (w *Wallet) Run(ctx context.Context) error {
 	if !w.running.TryLock() {
 		return ErrRunning
@@ -57,6 +65,9 @@ func (w *Wallet) Run(ctx context.Context) error {
 		err := w.session(ctx)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, errSearched) {
+			continue
 		}
 		if permanent(err) {
 			return err
@@ -75,7 +86,8 @@ func (w *Wallet) Run(ctx context.Context) error {
 }
 
 func permanent(err error) bool {
-	return code.Of(err) == code.ChainWrongNetwork || errors.Is(err, errDatabase)
+	c := code.Of(err)
+	return c == code.ChainWrongNetwork || c == code.ChainDeepReorg || errors.Is(err, errDatabase)
 }
 
 var errDatabase = errors.New("wallet database")
@@ -86,9 +98,13 @@ func (w *Wallet) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.reopen(); err != nil {
+	if err := w.reopen(true); err != nil {
 		client.Stop()
 		return fmt.Errorf("%w: %w", errDatabase, err)
+	}
+	if err := w.rewind(ctx, client); err != nil {
+		client.Stop()
+		return err
 	}
 	in := w.attach(client)
 	lost := make(chan struct{})
@@ -158,6 +174,9 @@ func (w *Wallet) dial(ctx context.Context) (*chain.RPCClient, error) {
 
 // follow watches a connection and returns the reason for its end.
 func (w *Wallet) follow(ctx context.Context, in *btcwallet.Wallet, client *chain.RPCClient, lost <-chan struct{}) error {
+	if w.isSearching() {
+		return w.awaitSearch(ctx, in, lost)
+	}
 	tick := time.NewTicker(pulse)
 	defer tick.Stop()
 	var watch stall
@@ -176,13 +195,29 @@ func (w *Wallet) follow(ctx context.Context, in *btcwallet.Wallet, client *chain
 		if !in.ChainSynced() {
 			continue
 		}
-		if err := w.setRecovered(); err != nil {
-			return fmt.Errorf("%w: %w", errDatabase, err)
-		}
 		if watch.stuck(*best, in.Manager.SyncedTo().Hash) {
 			return errStalled
 		}
 	}
+}
+
+// awaitSearch waits for the end of the first search of the chain.
+func (w *Wallet) awaitSearch(ctx context.Context, in *btcwallet.Wallet, lost <-chan struct{}) error {
+	tick := time.NewTicker(searchPulse)
+	defer tick.Stop()
+	for !in.ChainSynced() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-lost:
+			return unavailable(errLost, "the node")
+		case <-tick.C:
+		}
+	}
+	if err := w.finishSearch(); err != nil {
+		return fmt.Errorf("%w: %w", errDatabase, err)
+	}
+	return errSearched
 }
 
 // stall notices a wallet that does not move although the node is elsewhere.

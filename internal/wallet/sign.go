@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/btcsuite/btcd/btcec/v2"
@@ -15,8 +16,11 @@ import (
 // engine with the rules of relay policy before it is returned.
 //
 // ErrNotMine when an outpoint is not a coin that the wallet has seen, or not with the value and
-// script that prevouts says. Whether tx is what was agreed is for the caller to check first.
+// script that prevouts says; ChainUnavailable during the first search of the chain. Whether tx is what was agreed is for the caller to check first.
 func (w *Wallet) SignOwn(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut, own []wire.OutPoint) (map[wire.OutPoint]wire.TxWitness, error) {
+	if w.isSearching() {
+		return nil, unavailable(errSearching, "signing")
+	}
 	index := make(map[wire.OutPoint]int, len(tx.TxIn))
 	for i, in := range tx.TxIn {
 		op := in.PreviousOutPoint
@@ -47,6 +51,8 @@ func (w *Wallet) SignOwn(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut,
 	})
 	return out, err
 }
+
+var errSearching = errors.New("the chain is still being searched for coins")
 
 // signer signs inputs of one transaction.
 type signer struct {

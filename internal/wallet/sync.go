@@ -33,12 +33,12 @@ func (w *Wallet) Status() (height int32, following bool) {
 	if in == nil {
 		return 0, false
 	}
-	return in.Manager.SyncedTo().Height, client != nil && in.ChainSynced()
+	return in.Manager.SyncedTo().Height, client != nil && !w.isSearching() && in.ChainSynced()
 }
 
 func (w *Wallet) atTip(ctx context.Context) bool {
 	in, client := w.current()
-	if in == nil || client == nil || !in.ChainSynced() {
+	if in == nil || client == nil || w.isSearching() || !in.ChainSynced() {
 		return false
 	}
 	best, err := await(ctx, func() (*chainhash.Hash, error) { return client.GetBestBlockHash() })
@@ -64,6 +64,12 @@ func (w *Wallet) current() (*btcwallet.Wallet, *chain.RPCClient) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	return w.inner, w.client
+}
+
+func (w *Wallet) isSearching() bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.searching
 }
 
 // connected gives the client of the present connection. Error: ChainUnavailable.

@@ -79,10 +79,12 @@ type Wallet struct {
 	// running is held by Run and taken by Close.
 	running sync.Mutex
 
-	// mu guards inner and client, which Run replaces for every connection.
+	// mu guards what Run replaces for every connection.
 	mu     sync.RWMutex
 	inner  *btcwallet.Wallet
 	client *chain.RPCClient
+	// searching: inner searches the chain for coins of the seed, and its keys are locked.
+	searching bool
 }
 
 // Open opens the wallet in cfg.Dir, or creates it when there is none. It starts nothing and does
@@ -127,7 +129,12 @@ func (w *Wallet) load(cfg Config) error {
 	if err := w.checkOwner(check); err != nil {
 		return err
 	}
-	return w.reopen()
+	if err := w.reopen(false); err != nil {
+		return err
+	}
+	return w.edit(func(e edit) error {
+		return errors.Join(e.watch(external, watchAhead), e.watch(change, watchAhead))
+	})
 }
 
 // Close closes the database. Run must have returned.
