@@ -72,7 +72,9 @@ type audit struct {
 	attached []int // by row: the same for the delivery acknowledgement
 
 	held      map[identity.Digest]*held              // by order
+	receipts  map[identity.Digest]*held              // by receipt
 	custodies map[identity.Digest]*custody           // by receipt
+	writes    map[int]*custody                       // by row
 	order     []*custody                             // in order of the log
 	records   map[identity.Digest]*keep              // by record
 	known     map[identity.Digest]RecordFacts        // by record: all that was ever ordered
