@@ -21,9 +21,6 @@ const (
 	DefaultMaxPulls = 3
 	// MaxTTL is the longest life in seconds: 365 days.
 	MaxTTL = 365 * 24 * 3600
-	// Overhead is added to header and content to give the billable bytes: what a record costs
-	// a relay in keys, indexes and, after a deletion, its tombstone.
-	Overhead = 256
 )
 
 // Times by which a relay accepts a record, in milliseconds.

@@ -50,13 +50,11 @@ func (v Verified) Signed() identity.Signed { return v.signed }
 // Path is where the record lives.
 func (v Verified) Path() Path { return v.header.Path() }
 
-// StoredBytes is the size of header and content: the egress of one read.
+// StoredBytes is the size of header and content: the egress of one read. What is billed on top
+// is package usage's to say.
 func (v Verified) StoredBytes() uint64 {
 	return uint64(len(v.signed.Statement)) + uint64(v.header.ContentLen)
 }
-
-// BillableBytes is the size that storage is charged for: StoredBytes and Overhead.
-func (v Verified) BillableBytes() uint64 { return v.StoredBytes() + Overhead }
 
 // Attach checks content against the header's length and root, and makes the record whole.
 // Errors carry code BadContent.

@@ -18,6 +18,11 @@ const MaxSkipped = 1024
 // RecvEpoch is the receiver's state of one epoch of a conversation. It is a value: opening a
 // message gives the next state, in which the message's key is gone; the caller saves it
 // together with the content. The zero value is "never seen".
+//
+// A receiver that lost its states, for example by restoring a backup, cannot open later
+// records of these epochs. It makes a new sealing key and publishes it: senders then begin new
+// epochs by themselves. A record that cannot be opened is acknowledged to the relay that
+// delivered it, but not to its sender.
 type RecvEpoch struct {
 	Network  identity.Network
 	From, To identity.PublicKey

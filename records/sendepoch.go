@@ -107,8 +107,8 @@ func (e SendEpoch) Seal(id ID, plain []byte) ([]byte, SendEpoch, error) {
 
 // Acknowledge is the state after an acknowledgement with verdict OK of a record of the epoch
 // named id: the receiver has the encapsulation, so it is not repeated. Another epoch's id
-// changes nothing. After a BAD verdict begin a new epoch instead: the receiver may have lost
-// its state.
+// changes nothing. Only an acknowledgement that was addressed to the sender counts: it says
+// that the record was opened, while a delivery acknowledgement only says that it arrived.
 func (e SendEpoch) Acknowledge(id EpochID) SendEpoch {
 	if e.encapsulation != nil && id == e.ID {
 		e.Acknowledged = true
