@@ -15,15 +15,17 @@ import (
 // and no mempool: the Watcher looks at neither.
 type model struct {
 	mu      sync.Mutex
-	best    []*wire.MsgBlock // best[h] has height h
-	counter uint32           // makes every block unique
+	best    []*wire.MsgBlock       // best[h] has height h
+	hashes  []chainhash.Hash       // and hashes[h] its hash
+	heights map[chainhash.Hash]int // of every block there ever was
+	counter uint32                 // makes every block unique
 	calls   int
 	before  func() error // runs before each answer and may change the chain
 	wake    chan struct{}
 }
 
 func newModel(blocks int) *model {
-	m := &model{wake: make(chan struct{}, 1)}
+	m := &model{wake: make(chan struct{}, 1), heights: make(map[chainhash.Hash]int)}
 	m.extend(nil)
 	for range blocks {
 		m.extend(nil)
@@ -39,16 +41,19 @@ func (m *model) extend(txs []*wire.MsgTx) Block {
 	reward.AddTxIn(wire.NewTxIn(&wire.OutPoint{Index: wire.MaxPrevOutIndex}, tag, nil))
 	block := wire.NewMsgBlock(&wire.BlockHeader{Nonce: m.counter, Timestamp: time.Unix(int64(m.counter), 0)})
 	if n := len(m.best); n > 0 {
-		block.Header.PrevBlock = m.best[n-1].BlockHash()
+		block.Header.PrevBlock = m.hashes[n-1]
 	}
 	block.Transactions = append([]*wire.MsgTx{reward}, txs...)
 	m.best = append(m.best, block)
+	m.hashes = append(m.hashes, block.BlockHash())
+	m.heights[block.BlockHash()] = m.height()
 	return blockOf(block, uint32(len(m.best)-1))
 }
 
 // cut takes blocks off, never genesis.
 func (m *model) cut(depth int) {
 	m.best = m.best[:max(1, len(m.best)-depth)]
+	m.hashes = m.hashes[:len(m.best)]
 }
 
 // replace is a reorg: depth blocks off, n empty ones on.
@@ -102,7 +107,7 @@ func (m *model) BlockAt(_ context.Context, height uint32) (chainhash.Hash, error
 	if int64(height) > int64(m.height()) {
 		return chainhash.Hash{}, fmt.Errorf("model: height %d: %w", height, ErrNotOnChain)
 	}
-	return m.best[height].BlockHash(), nil
+	return m.hashes[height], nil
 }
 
 func (m *model) Block(_ context.Context, hash chainhash.Hash) (*wire.MsgBlock, uint32, error) {
@@ -111,12 +116,11 @@ func (m *model) Block(_ context.Context, hash chainhash.Hash) (*wire.MsgBlock, u
 		return nil, 0, err
 	}
 	defer leave()
-	for height, block := range m.best {
-		if block.BlockHash() == hash {
-			return block, uint32(height), nil
-		}
+	height, known := m.heights[hash]
+	if !known || height > m.height() || m.hashes[height] != hash {
+		return nil, 0, fmt.Errorf("model: block %s: %w", hash, ErrNotOnChain)
 	}
-	return nil, 0, fmt.Errorf("model: block %s: %w", hash, ErrNotOnChain)
+	return m.best[height], uint32(height), nil
 }
 
 func (m *model) Notify(context.Context) <-chan struct{} { return m.wake }

@@ -8,10 +8,6 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 )
 
-// scanAtOnce is how many missed blocks are read before the chain gets its turn,
-// so that a long rescan does not delay what happens now.
-const scanAtOnce = 50
-
 // request is a watch that waits until the blocks it has missed are looked
 // through.
 type request struct {
@@ -75,6 +71,9 @@ func (w *Watcher) newScan() *scan {
 	defer w.mu.Unlock()
 	s := &scan{requests: slices.Clone(w.pending), index: newIndex(), next: w.trail.last().Height + 1}
 	for _, r := range s.requests {
+		if r.cancelled {
+			continue
+		}
 		from := r.from
 		if from == 0 {
 			from = w.origin
@@ -97,7 +96,7 @@ func (w *Watcher) setRescan(height uint32) {
 }
 
 func (w *Watcher) readMissed(ctx context.Context, s *scan) error {
-	for range scanAtOnce {
+	for range w.scanAtOnce {
 		if s.next > w.trail.last().Height {
 			return nil
 		}

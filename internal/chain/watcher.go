@@ -68,6 +68,10 @@ type Watcher struct {
 	now     func() time.Time
 	wake    chan struct{} // a watch was added
 
+	// scanAtOnce is how many missed blocks are read before the chain gets its
+	// turn, so that a long rescan does not delay what happens now.
+	scanAtOnce int
+
 	// Of Run's goroutine alone.
 	trail  trail
 	filled bool   // trail reaches as far back as it can
@@ -89,7 +93,7 @@ func New(backend Backend, c Config) *Watcher {
 	}
 	w := &Watcher{
 		backend: backend, poll: c.Poll, now: c.Now, wake: make(chan struct{}, 1),
-		active: newIndex(),
+		scanAtOnce: 50, active: newIndex(),
 	}
 	if w.poll <= 0 {
 		w.poll = 10 * time.Second
