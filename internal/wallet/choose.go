@@ -14,8 +14,11 @@ const (
 	// commonWU is version, lock time, one-byte counts of inputs and outputs, marker and flag.
 	commonWU = 4*(4+4+1+1) + 2
 
-	// inputWU is outpoint, empty script and sequence, without the witness.
-	inputWU = 4 * (36 + 1 + 4)
+	// witnessWU is one item: a signature without sighash byte (BIP341).
+	witnessWU = 1 + 1 + 64
+
+	// inputWU is outpoint, empty script, sequence and witness.
+	inputWU = 4*(36+1+4) + witnessWU
 
 	// changeWU is a P2TR output.
 	changeWU = 4 * (8 + 1 + 34)
@@ -73,7 +76,7 @@ func checkOutput(o *wire.TxOut) error {
 // choose picks coins (given largest first) for a target value and a base weight.
 func choose(coins []coin, target, base, rate int64, limit int) (plan, error) {
 	useful := slices.DeleteFunc(slices.Clone(coins), func(c coin) bool {
-		return c.value <= feeFor(inputWU+witnessWU(c.script), rate)
+		return c.value <= feeFor(inputWU, rate)
 	})
 	best := plan{excess: -1}
 	for _, set := range candidates(useful, limit) {
@@ -112,7 +115,7 @@ func settle(set []coin, target, base, rate int64) (p plan, missing int64) {
 	have, weight := int64(0), base
 	for _, c := range set {
 		have += c.value
-		weight += inputWU + witnessWU(c.script)
+		weight += inputWU
 	}
 	rest := have - target - feeFor(weight, rate)
 	if rest < 0 {

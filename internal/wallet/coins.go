@@ -76,7 +76,7 @@ func (v view) coins(params *chaincfg.Params, now time.Time) ([]coin, error) {
 	tip := v.in.Manager.SyncedTo().Height
 	var out []coin
 	for _, c := range credits {
-		if witnessWU(c.PkScript) == 0 {
+		if !txscript.IsPayToTaproot(c.PkScript) {
 			continue
 		}
 		one := coin{op: c.OutPoint, value: int64(c.Amount), script: c.PkScript}
@@ -98,16 +98,4 @@ func (v view) coins(params *chaincfg.Params, now time.Time) ([]coin, error) {
 			cmp.Compare(a.op.Index, b.op.Index))
 	})
 	return out, nil
-}
-
-// witnessWU is the largest weight of a witness, with its item count, that spends such a script by
-// a single key; zero for every other script.
-func witnessWU(pkScript []byte) int64 {
-	switch {
-	case txscript.IsPayToTaproot(pkScript):
-		return 1 + 1 + 64 // one item: a signature without sighash byte (BIP341)
-	case txscript.IsPayToWitnessPubKeyHash(pkScript):
-		return 1 + 1 + 72 + 1 + 33 // a low-S DER signature with sighash byte, and the key
-	}
-	return 0
 }

@@ -27,8 +27,8 @@ type Input struct {
 	// Value is in satoshi.
 	Value    int64
 	PkScript []byte
-	// MaxWitness is the weight of the largest witness that SignOwn makes for it, in weight
-	// units, with the item count: 66 for P2TR.
+	// MaxWitness is the weight of the witness that SignOwn makes for it, in weight units, with
+	// the item count: 66, as all coins of the wallet are P2TR.
 	MaxWitness int64
 }
 
@@ -213,7 +213,7 @@ func (w *Wallet) reserve(r FundRequest, p plan) (Share, error) {
 	for _, c := range p.coins {
 		ops = append(ops, c.op)
 		s.Inputs = append(s.Inputs, Input{
-			OutPoint: c.op, Value: c.value, PkScript: c.script, MaxWitness: witnessWU(c.script),
+			OutPoint: c.op, Value: c.value, PkScript: c.script, MaxWitness: witnessWU,
 		})
 	}
 	err := w.edit(func(e edit) error {

@@ -157,14 +157,11 @@ func (w *Wallet) checkOwner(check []byte) error {
 	})
 }
 
-// reopen builds btcwallet's object anew over the open database and unlocks it. btcwallet can be
-// stopped only once, so every connection gets a fresh one. The search of the chain is switched on
-// until it has succeeded once, and then off: btcwallet's search does not look for the spending of
-// coins that are already promised to an unconfirmed transaction, its plain rescan does.
-//
-// With search the keys stay locked while the search is on, because btcwallet tests every private
-// key that it derives: four fifths of the time of a first start.
-func (w *Wallet) reopen(search bool) error {
+// reopen builds btcwallet's object anew over the open database, with its keys locked. btcwallet
+// can be stopped only once, so every connection gets a fresh one. The search of the chain is
+// switched on until it has succeeded once, and then off: btcwallet's search does not look for the
+// spending of coins that are already promised to an unconfirmed transaction, its plain rescan does.
+func (w *Wallet) reopen() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	window := uint32(lookAhead)
@@ -178,20 +175,29 @@ func (w *Wallet) reopen(search bool) error {
 		return err
 	}
 	in, err := btcwallet.OpenWithRetry(w.db, w.pass, nil, w.params, window, syncRetry)
-	searching := search && window > 0
-	if err == nil && !searching {
-		err = walletdb.View(w.db, func(tx walletdb.ReadTx) error {
-			return in.Manager.Unlock(tx.ReadBucket(addrBucket), w.pass)
-		})
-	}
 	if waddrmgr.IsError(err, waddrmgr.ErrWrongPassphrase) {
 		return code.Wrap(code.WalletWrongPhrase, err, "the passphrase does not open this wallet")
 	}
 	if err != nil {
 		return err
 	}
-	w.inner, w.searching = in, searching
+	w.inner, w.searching = in, window > 0
 	return nil
+}
+
+// unlock unlocks the keys after reopen. With forSearch they stay locked while the chain is to be
+// searched, because btcwallet tests every private key that it derives with two signatures: four
+// fifths of the time of a first start.
+func (w *Wallet) unlock(forSearch bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.searching = w.searching && forSearch
+	if w.searching {
+		return nil
+	}
+	return walletdb.View(w.db, func(tx walletdb.ReadTx) error {
+		return w.inner.Manager.Unlock(tx.ReadBucket(addrBucket), w.pass)
+	})
 }
 
 // finishSearch ends the search of the chain. Addresses beyond the last one found are watched from

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/btcsuite/btcd/chaincfg/v2"
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 	"pgregory.net/rapid"
 
@@ -155,4 +156,22 @@ func FuzzParseLease(f *testing.F) {
 			t.Fatalf("%+v does not give back %x %x", l, k, v)
 		}
 	})
+}
+
+func TestStallIsNoticed(t *testing.T) {
+	a, b, c := chainhash.Hash{1}, chainhash.Hash{2}, chainhash.Hash{3}
+	steps := []struct {
+		node, wallet chainhash.Hash
+		stuck        bool
+	}{
+		{a, a, false}, {b, a, false}, {b, a, false}, {b, b, false}, // late, but it comes
+		{c, b, false}, {a, c, false}, // behind, but moving
+		{a, c, false}, {a, c, false}, {a, c, true},
+	}
+	var s stall
+	for i, x := range steps {
+		if got := s.stuck(x.node, x.wallet); got != x.stuck {
+			t.Fatalf("step %d: %v", i, got)
+		}
+	}
 }

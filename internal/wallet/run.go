@@ -59,6 +59,9 @@ func (w *Wallet) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer w.running.Unlock()
+	if in, _ := w.current(); in == nil {
+		return ErrClosed
+	}
 	pause := firstPause
 	for {
 		began := time.Now()
@@ -98,7 +101,7 @@ func (w *Wallet) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.reopen(true); err != nil {
+	if err := errors.Join(w.reopen(), w.unlock(true)); err != nil {
 		client.Stop()
 		return fmt.Errorf("%w: %w", errDatabase, err)
 	}

@@ -124,11 +124,10 @@ func (w *Wallet) everything(out *wire.TxOut, feeRate int64) (plan, error) {
 	p := plan{weight: commonWU + outputWU(out.PkScript)}
 	have := int64(0)
 	for _, c := range free {
-		wu := inputWU + witnessWU(c.script)
-		if contains(gone, c.op) || c.value <= feeFor(wu, feeRate) || len(p.coins) == maxSendAll {
+		if contains(gone, c.op) || c.value <= feeFor(inputWU, feeRate) || len(p.coins) == maxSendAll {
 			continue
 		}
-		p.coins, p.weight, have = append(p.coins, c), p.weight+wu, have+c.value
+		p.coins, p.weight, have = append(p.coins, c), p.weight+inputWU, have+c.value
 	}
 	if len(p.coins) > 252 {
 		p.weight += 4 * 2 // the count of inputs takes three bytes

@@ -4,16 +4,15 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 )
 
 // SignOwn signs the inputs that spend the outpoints in own, and returns one witness for each; tx
 // is not changed. prevouts are the spent outputs of all inputs, also the peer's, because a taproot
-// signature commits to all of them (BIP341). Taproot inputs get a 64-byte key path signature with
-// SIGHASH_DEFAULT, P2WPKH inputs a SIGHASH_ALL one. Every witness has been run by the script
-// engine with the rules of relay policy before it is returned.
+// signature commits to all of them (BIP341). Every witness is one 64-byte key path signature with
+// SIGHASH_DEFAULT, and has been run by the script engine with the rules of relay policy before
+// it is returned.
 //
 // ErrNotMine when an outpoint is not a coin that the wallet has seen, or not with the value and
 // script that prevouts says; ChainUnavailable during the first search of the chain. Whether tx is what was agreed is for the caller to check first.
@@ -68,7 +67,7 @@ func (s *signer) input(w *Wallet, v view, i int) (wire.TxWitness, error) {
 		return nil, err
 	}
 	addr, ok := v.managed(out.PkScript, w)
-	if !ok || witnessWU(out.PkScript) == 0 {
+	if !ok || !txscript.IsPayToTaproot(out.PkScript) {
 		return nil, ErrNotMine
 	}
 	key, err := addr.PrivKey()
@@ -76,7 +75,7 @@ func (s *signer) input(w *Wallet, v view, i int) (wire.TxWitness, error) {
 		return nil, err
 	}
 	defer key.Zero()
-	witness, err := s.witness(i, out, key)
+	witness, err := txscript.TaprootWitnessSignature(s.tx, s.hashes, i, out.Value, out.PkScript, txscript.SigHashDefault, key)
 	if err != nil {
 		return nil, err
 	}
@@ -97,13 +96,6 @@ func (v view) checkMine(op wire.OutPoint, out *wire.TxOut) error {
 		return fmt.Errorf("%w: it has another value or script", ErrNotMine)
 	}
 	return nil
-}
-
-func (s *signer) witness(i int, out *wire.TxOut, key *btcec.PrivateKey) (wire.TxWitness, error) {
-	if txscript.IsPayToTaproot(out.PkScript) {
-		return txscript.TaprootWitnessSignature(s.tx, s.hashes, i, out.Value, out.PkScript, txscript.SigHashDefault, key)
-	}
-	return txscript.WitnessSignature(s.tx, s.hashes, i, out.Value, out.PkScript, txscript.SigHashAll, key, true)
 }
 
 // check runs the witness as a node would.

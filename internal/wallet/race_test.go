@@ -1,0 +1,6 @@
+//go:build race
+
+package wallet
+
+// slowdown is what bounds of time are multiplied with.
+const slowdown = 20
