@@ -1,0 +1,196 @@
+package contract
+
+import (
+	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"relaymarket/internal/code"
+	"relaymarket/usage"
+)
+
+func (e SignedFunding) apply(c *Contract) ([]Effect, error) {
+	if err := c.want(Client, StateVerified); err != nil {
+		return nil, err
+	}
+	if err := checkPrivate(e.Key, c.terms.ClientKey); err != nil {
+		return nil, err
+	}
+	c.witnesses = nil
+	for _, coin := range c.coins {
+		c.witnesses = append(c.witnesses, encodeWitness(e.Witnesses[coin.OutPoint]))
+	}
+	if _, err := checkWitnesses(c.terms, c.coins, c.change, c.witnesses); err != nil {
+		return nil, err
+	}
+	ladder, err := c.signLadder(c.terms.FirstPayment, e.Key)
+	if err != nil {
+		return nil, err
+	}
+	c.n, c.paid, c.ladder, c.stage = 1, c.terms.FirstPayment, ladder, stageSigned
+	return c.ask(&ClientSigned{
+		Common: c.common(e.Stamp), Contract: c.ID(), Terms: c.terms.Digest(),
+		Witnesses: c.witnesses, Signatures: ladder.list(),
+	})
+}
+
+// signLadder signs the settlement of a payment at every tier that it can bear.
+func (c *Contract) signLadder(p usage.Sat, key *btcec.PrivateKey) (Ladder, error) {
+	var l Ladder
+	out, err := c.terms.escrow(false)
+	if err != nil {
+		return l, err
+	}
+	for tier := range Tiers {
+		tx, err := c.terms.SettlementTx(c.escrow(), p, tier)
+		if code.Of(err) == code.BadAmount && tier > 0 {
+			continue
+		}
+		if err != nil {
+			return l, err
+		}
+		if l[tier], err = signLeaf(key, tx, c.terms.Value, out); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+// checkLadder verifies the client's signatures of a payment against settlements that this side
+// builds itself (checks 34 and 35): at every tier that the payment can bear one, at others none.
+func (c *Contract) checkLadder(p usage.Sat, raw [][]byte) (Ladder, error) {
+	l, err := parseLadder(raw)
+	if err != nil {
+		return l, err
+	}
+	out, err := c.terms.escrow(false)
+	if err != nil {
+		return l, err
+	}
+	for tier := range Tiers {
+		tx, err := c.terms.SettlementTx(c.escrow(), p, tier)
+		if code.Of(err) == code.BadAmount && tier > 0 && l[tier].IsZero() {
+			continue
+		}
+		if err != nil {
+			return l, err
+		}
+		if err := verifyLeaf(c.terms.ClientKey, l[tier], tx, c.terms.Value, out); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+// clientSigned (relay): with the witnesses and the first payment in hand the relay publishes.
+func (e Received) clientSigned(c *Contract, m *ClientSigned) ([]Effect, error) {
+	if err := c.want(Relay, StateOffered); err != nil {
+		return nil, err
+	}
+	if err := c.sameContract(m.Contract); err != nil {
+		return nil, err
+	}
+	if m.Terms != c.terms.Digest() {
+		return nil, code.New(code.TermsMismatch, "the client signed other terms")
+	}
+	tx, err := checkWitnesses(c.terms, c.coins, c.change, m.Witnesses)
+	if err != nil {
+		return nil, err
+	}
+	ladder, err := c.checkLadder(c.terms.FirstPayment, m.Signatures)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.hear(e.Message, false); err != nil {
+		return nil, err
+	}
+	c.witnesses, c.n, c.paid, c.ladder, c.stage = m.Witnesses, 1, c.terms.FirstPayment, ladder, stageComplete
+	return []Effect{Broadcast{tx, ForFunding}}, nil
+}
+
+// sameContract refuses a message that names another contract id.
+func (c *Contract) sameContract(id usage.ContractID) error {
+	if id != c.ID() {
+		return code.New(code.ContractUnknown, "the message names another contract id")
+	}
+	return nil
+}
+
+// opened (client): the relay has everything, and with it the first payment.
+func (e Received) opened(c *Contract, m *Opened) ([]Effect, error) {
+	if c.role != Client || !c.signed() || c.acked > 0 {
+		return nil, code.New(code.BadState, "the contract is %s", c.State())
+	}
+	if err := c.sameContract(m.Contract); err != nil {
+		return nil, err
+	}
+	if m.Funding != c.funding {
+		return nil, code.New(code.BadTransaction, "the relay published another transaction")
+	}
+	if err := c.hear(e.Message, false); err != nil {
+		return nil, err
+	}
+	c.acked, c.stage = 1, stageFunding
+	if c.n == 1 && !c.closing {
+		c.talk.pending = nil
+	}
+	return nil, nil
+}
+
+// published notes that the funding transaction is out. The relay then confirms the opening.
+func (c *Contract) published(s Stamp) ([]Effect, error) {
+	if !c.signed() || c.facts.fundingSeen {
+		return nil, nil
+	}
+	first := c.stage == stageComplete
+	c.facts.fundingSeen, c.stage = true, stageFunding
+	if !first {
+		return nil, nil
+	}
+	return c.answer(&Opened{Common: c.common(s), Contract: c.ID(), Funding: c.funding, Tip: c.tip})
+}
+
+func (e PublishFunding) apply(c *Contract) ([]Effect, error) {
+	if err := c.want(Client, StateSigned, StateFunding); err != nil {
+		return nil, err
+	}
+	return []Effect{c.fund()}, nil
+}
+
+func (c *Contract) fund() Effect { return Broadcast{c.FundingTx(), ForFunding} }
+
+func (e GiveUp) apply(c *Contract) ([]Effect, error) {
+	switch c.State() {
+	case StateOpening, StateOffered, StateVerified:
+	default:
+		return nil, code.New(code.BadState, "the contract is %s: it can be ended, but not forgotten", c.State())
+	}
+	m := &Abort{Common: c.common(e.Stamp), Code: e.Code, Text: e.Text}
+	raw, err := c.say(m, false)
+	if err != nil {
+		return nil, err
+	}
+	c.abandon()
+	return []Effect{Send{raw}}, nil
+}
+
+func (c *Contract) abandon() {
+	c.stage, c.talk.pending, c.talk.reply = stageAborted, nil, nil
+}
+
+// abort (either side): the other side ends an opening in which nothing was signed. After a
+// signature has left it changes nothing, because the money could still move.
+func (e Received) abort(c *Contract) ([]Effect, error) {
+	switch c.State() {
+	case StateOpening, StateOffered, StateVerified:
+	default:
+		return nil, code.New(code.BadState, "the contract is %s and cannot be aborted", c.State())
+	}
+	if err := c.hear(e.Message, false); err != nil {
+		return nil, err
+	}
+	c.abandon()
+	return nil, nil
+}
+
+// isFunding tells whether a transaction is the funding transaction.
+func (c *Contract) isFunding(tx *wire.MsgTx) bool { return c.complete() && tx.TxHash() == c.funding }

@@ -1,0 +1,240 @@
+package contract
+
+import (
+	"slices"
+
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"relaymarket/identity"
+	"relaymarket/usage"
+)
+
+// Contract is one side's record of a contract: a plain value that Apply turns into the next one.
+// The zero value is a contract of which nothing is known yet. It holds no secret.
+type Contract struct {
+	role  Role
+	stage stage
+	terms Terms // on the client's side without the relay's part until verified
+
+	coins     []Coin // what funds the escrow
+	change    Change
+	funding   chainhash.Hash // txid of the funding transaction, once the terms are complete
+	witnesses [][]byte       // of the funding inputs, as in ClientSigned
+
+	// The latest update: on the client's side as given, on the relay's as received.
+	n      uint32
+	paid   usage.Sat // P_n
+	ladder Ladder
+	report identity.Digest
+	update identity.Digest // digest of its statement; zero for the first, which is in ClientSigned
+	acked  uint32          // client: the last update that the relay acknowledged
+
+	asked   Ask     // the relay's latest request
+	closing bool    // a closing signature of this side has left: no service and no payment after
+	offered closing // client: the relay's final request, with its signature
+	agreed  closing // a close with both signatures
+	talk    talk    // message numbers and digests
+	tip     usage.Height
+	facts   facts
+	acts    acts
+}
+
+// Ask is a relay's request for payment.
+type Ask struct {
+	N      uint32
+	Amount usage.Sat // cumulative; zero when nothing was asked
+	Report identity.Digest
+}
+
+// closing is a final close; a zero signature is one that this side does not have.
+type closing struct {
+	amount        usage.Sat
+	feeRate       uint64
+	client, relay Signature
+}
+
+// talk is the state of the conversation.
+type talk struct {
+	out, in uint32          // highest Seq sent and received
+	last    identity.Digest // the last message received, for recognising it again
+	heard   identity.Digest // the last one received that is not a request for payment: Prev of what is sent
+	// said are the digests of what was sent, from the last one on that the other side is known to
+	// have; it begins with zero, which stands for "nothing yet".
+	said    []identity.Digest
+	reply   []byte // the statement that answered last
+	pending []byte // the last statement that still waits for its answer
+}
+
+// facts is what the chain shows. A height of 0 stands for "not in the chain".
+type facts struct {
+	fundingSeen bool         // the funding transaction was in a mempool or a block
+	fundedAt    usage.Height // of the block with the funding transaction
+	voidAt      usage.Height // of a block that spends a funding input elsewhere
+	seen        SpendKind    // a spend of the escrow seen in the mempool
+	spentAt     usage.Height // of the block that spends the escrow
+	spend       Spend
+	sweptAt     usage.Height // of the block that spends the client's locked output
+}
+
+// acts is what this side has begun to do on the chain.
+type acts struct {
+	settleFrom usage.Height // relay: it settles from this height on, before the deadline does it
+	refundRate uint64       // fee rate of the last refund
+	sweepRate  uint64       // fee rate of the last sweep
+}
+
+// SpendKind is how an escrow was spent.
+type SpendKind uint8
+
+// The kinds of spends.
+const (
+	SpendNone       SpendKind = 0
+	SpendSettlement SpendKind = 1 // by the relay, with the client's signature of an update
+	SpendClose      SpendKind = 2 // by both, finally
+	SpendRefund     SpendKind = 3 // by the client after E
+	SpendUnknown    SpendKind = 4 // by something that this version does not make
+)
+
+// String is the kind in one word.
+func (k SpendKind) String() string {
+	return [...]string{"none", "settlement", "close", "refund", "unknown"}[min(k, SpendUnknown)]
+}
+
+// Spend describes the transaction that spent the escrow.
+type Spend struct {
+	Kind   SpendKind
+	TxID   chainhash.Hash
+	Client usage.Sat // what goes to the client, locked or not
+	Relay  usage.Sat // what goes to the relay's payout script
+	Fee    usage.Sat
+	Locked uint32 // index of the client's locked output
+}
+
+// Role is the side whose record this is.
+func (c Contract) Role() Role { return c.role }
+
+// Terms are the agreed terms; on the client's side incomplete until the relay's answer is verified.
+func (c Contract) Terms() Terms { return c.terms }
+
+// Nonce is the contract nonce.
+func (c Contract) Nonce() Nonce { return c.terms.Nonce }
+
+// Self is the identity of this side.
+func (c Contract) Self() identity.PublicKey {
+	if c.role == Relay {
+		return c.terms.Relay
+	}
+	return c.terms.Client
+}
+
+// Peer is the identity of the other side.
+func (c Contract) Peer() identity.PublicKey {
+	if c.role == Relay {
+		return c.terms.Client
+	}
+	return c.terms.Relay
+}
+
+// key is the public contract key of this side.
+func (c Contract) key() Key {
+	if c.role == Relay {
+		return c.terms.RelayKey
+	}
+	return c.terms.ClientKey
+}
+
+// complete tells whether the terms and the funding transaction are fixed.
+func (c Contract) complete() bool {
+	switch c.stage {
+	case stageOffered, stageVerified, stageSigned, stageComplete, stageFunding:
+		return true
+	}
+	return false
+}
+
+// signed tells whether the client's signatures have left: money is at stake.
+func (c Contract) signed() bool {
+	return c.stage == stageSigned || c.stage == stageComplete || c.stage == stageFunding
+}
+
+// ID is the contract's id; zero until the terms are complete.
+func (c Contract) ID() usage.ContractID {
+	op, ok := c.Escrow()
+	if !ok {
+		return usage.ContractID{}
+	}
+	return c.terms.ContractID(op)
+}
+
+// Escrow is the escrow output; not ok until the terms are complete.
+func (c Contract) Escrow() (wire.OutPoint, bool) {
+	return c.escrow(), c.complete()
+}
+
+func (c Contract) escrow() wire.OutPoint {
+	return wire.OutPoint{Hash: c.funding, Index: EscrowIndex}
+}
+
+// FundingTx is the funding transaction, with witnesses where this side has them; nil until the
+// terms are complete.
+func (c Contract) FundingTx() *wire.MsgTx {
+	if !c.complete() {
+		return nil
+	}
+	tx, err := c.terms.FundingTx(c.coins, c.change)
+	if err != nil {
+		return nil
+	}
+	for i := range c.witnesses {
+		tx.TxIn[i].Witness, _ = parseWitness(c.witnesses[i])
+	}
+	return tx
+}
+
+// Service tells whether use may be served and charged now.
+func (c Contract) Service() bool { return c.State() == StateActive }
+
+// Paid is P_n, what the relay can take by the latest update: on the client's side what was given, on
+// the relay's what was received.
+func (c Contract) Paid() usage.Sat { return c.paid }
+
+// Updates is n, the number of the latest update.
+func (c Contract) Updates() uint32 { return c.n }
+
+// Acknowledged is, on the client's side, the number of the last update that the relay confirmed.
+func (c Contract) Acknowledged() uint32 { return c.acked }
+
+// Asked is the relay's latest request for payment.
+func (c Contract) Asked() Ask { return c.asked }
+
+// CloseOffered is, on the client's side, the relay's standing offer to close: what it would pay
+// the relay in all.
+func (c Contract) CloseOffered() (usage.Sat, bool) {
+	return c.offered.amount, !c.offered.relay.IsZero()
+}
+
+// Tip is the highest block that this contract was told of.
+func (c Contract) Tip() usage.Height { return c.tip }
+
+// Spend is how the escrow was spent, and at which height; not ok while it is not.
+func (c Contract) Spend() (Spend, usage.Height, bool) {
+	return c.facts.spend, c.facts.spentAt, c.facts.spentAt > 0
+}
+
+// Leases are the coins that must stay reserved for this contract, on the client's side; none once
+// they are spent, or may be used again.
+func (c Contract) Leases() []wire.OutPoint {
+	if c.role != Client || c.stage == stageNew || c.stage == stageAborted || c.facts.fundedAt > 0 || c.failed() {
+		return nil
+	}
+	out := make([]wire.OutPoint, len(c.coins))
+	for i, coin := range c.coins {
+		out[i] = coin.OutPoint
+	}
+	return out
+}
+
+// Pending is the statement of this side that still waits for its answer, to be sent again when the
+// sides are connected again; nil if there is none.
+func (c Contract) Pending() []byte { return slices.Clone(c.talk.pending) }

@@ -1,0 +1,104 @@
+package contract
+
+import (
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"relaymarket/identity"
+	"relaymarket/usage"
+)
+
+// Effect is something to do after contract and effects are stored. Each may be performed again
+// without harm; Resume gives those that the contract's state calls for after a restart.
+type Effect interface{ effect() }
+
+// Send asks for a statement to be signed with the identity key and sent to the other side. The
+// caller signs before it stores, so that what is stored is what is sent; a statement that was
+// sent before comes again with the same bytes.
+type Send struct{ Statement []byte }
+
+// SignFunding asks the client's wallet for the witnesses of its inputs; SignedFunding brings them.
+type SignFunding struct {
+	Tx       *wire.MsgTx
+	Prevouts map[wire.OutPoint]*wire.TxOut
+	Own      []wire.OutPoint
+}
+
+// Broadcast asks for a transaction to be given to the network. That it is known already is success;
+// tell success with TxSeen. A failure needs nothing: it comes again with the next block.
+type Broadcast struct {
+	Tx  *wire.MsgTx
+	Why Purpose
+}
+
+// Purpose is what a broadcast transaction is for.
+type Purpose uint8
+
+// The purposes.
+const (
+	ForFunding    Purpose = 1
+	ForSettlement Purpose = 2
+	ForClose      Purpose = 3
+	ForRefund     Purpose = 4
+	ForSweep      Purpose = 5
+)
+
+// String is the purpose in one word.
+func (p Purpose) String() string {
+	return [...]string{"nothing", "funding", "settlement", "close", "refund", "sweep"}[min(p, ForSweep)]
+}
+
+// Watch asks for the chain to be watched from a height on, without end: for the confirmation of a
+// transaction (TxID set), or for the spend of an output (OutPoint set). Script is that of the
+// output concerned.
+type Watch struct {
+	TxID     chainhash.Hash
+	OutPoint wire.OutPoint
+	Script   []byte
+	From     usage.Height
+}
+
+// Release frees coins that were reserved for the contract.
+type Release struct{ Coins []wire.OutPoint }
+
+// Expose asks for the account of the contract to be changed.
+type Expose struct{ Funds Funds }
+
+// Forget tells that the record may be deleted.
+type Forget struct{}
+
+func (Send) effect()        {}
+func (SignFunding) effect() {}
+func (Broadcast) effect()   {}
+func (Watch) effect()       {}
+func (Release) effect()     {}
+func (Expose) effect()      {}
+func (Forget) effect()      {}
+
+// Funds is what an account row shows of a contract.
+type Funds struct {
+	Contract      usage.ContractID
+	Terms         identity.Digest
+	State         State
+	Service       bool // use may be served and charged
+	Prices        usage.Prices
+	Value         usage.Sat // V
+	ContractPrice usage.Sat
+	Paid          usage.Sat // P_n
+	CreditLimit   usage.Sat
+	ServiceUntil  usage.Height // no service from here on
+	Expiry        usage.Height // E
+}
+
+// Funds is the present state of the contract's account; zero until the terms are complete.
+func (c Contract) Funds() Funds {
+	if !c.complete() {
+		return Funds{}
+	}
+	t := c.terms
+	return Funds{
+		Contract: c.ID(), Terms: t.Digest(), State: c.State(), Service: c.Service(), Prices: t.Prices,
+		Value: t.Value, ContractPrice: t.ContractPrice, Paid: c.paid, CreditLimit: t.CreditLimit,
+		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry,
+	}
+}
