@@ -30,6 +30,7 @@ type RecvEpoch struct {
 	ID       EpochID
 	Last     identity.UnixMilli // largest time of a record opened in this epoch
 	Next     uint32             // lowest counter whose key was not yet derived
+	Opened   uint32             // messages opened: numbers the states, so that none overwrites a later one
 
 	chain   [32]byte
 	skipped []skippedKey // ascending
@@ -77,7 +78,7 @@ func OpenSealed(keys []SealingKey, epoch RecvEpoch, h Header, content []byte) ([
 	if err != nil {
 		return nil, epoch, err
 	}
-	next.Last = max(next.Last, h.Time)
+	next.Last, next.Opened = max(next.Last, h.Time), next.Opened+1
 	return plain, next, nil
 }
 
@@ -167,7 +168,8 @@ func (e *RecvEpoch) recvState(version *uint8, skipped *[]byte) []codec.Field {
 	return []codec.Field{
 		codec.U8(0, version), codec.U32(2, &e.Network), codec.Fixed(4, e.From[:]), codec.Fixed(6, e.To[:]),
 		codec.Fixed(8, e.KeyID[:]), codec.Fixed(10, e.ID[:]), codec.U64(12, &e.Last), codec.U32(14, &e.Next),
-		codec.Fixed(16, e.chain[:]), codec.Optional(codec.Bytes(18, skipped, 0, MaxSkipped*skippedSize)),
+		codec.U32(16, &e.Opened), codec.Fixed(18, e.chain[:]),
+		codec.Optional(codec.Bytes(20, skipped, 0, MaxSkipped*skippedSize)),
 	}
 }
 
