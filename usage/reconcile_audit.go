@@ -37,8 +37,8 @@ type keep struct {
 // custody is what one receipt took into custody by one WRITE row.
 type custody struct {
 	index    uint64
-	receipt  VerifiedReceipt
 	accepted identity.UnixMilli // the time of the row
+	until    identity.UnixMilli // end of service
 	refused  bool
 	records  []*keep
 }

@@ -3,6 +3,7 @@ package usage
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"relaymarket/identity"
 )
@@ -137,7 +138,10 @@ func (a *audit) writeFault(r Row, h *held) fault {
 
 // take begins the custody of an order's records, whatever is wrong with the row.
 func (a *audit) take(i int, r Row, h *held) {
-	c := &custody{index: uint64(i), receipt: h.receipt, accepted: r.Time}
+	c := &custody{index: uint64(i), accepted: r.Time, until: h.receipt.ServiceUntil}
+	if !h.hasReceipt {
+		c.until = math.MaxUint64
+	}
 	for _, f := range h.records {
 		if a.records[f.Digest] != nil {
 			continue
@@ -154,7 +158,7 @@ func (a *audit) take(i int, r Row, h *held) {
 }
 
 // custodyEnd is when the relay's duty for a record ends.
-func (k *keep) custodyEnd() identity.UnixMilli { return k.facts.CustodyEnd(k.of.receipt.ServiceUntil) }
+func (k *keep) custodyEnd() identity.UnixMilli { return k.facts.CustodyEnd(k.of.until) }
 
 // read judges a READ row.
 func (a *audit) read(i int, r Row) fault {
