@@ -1,0 +1,213 @@
+package client
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/home"
+	"relaymarket/usage"
+)
+
+// ConfigName is the file that Init writes and Open reads, in the agent's directory.
+const ConfigName = "client.toml"
+
+const configVersion = 1
+
+// Config is what a user decides. client.toml holds it, with a comment for each entry.
+type Config struct {
+	Version int      `toml:"version"`
+	Network string   `toml:"network"`
+	Label   string   `toml:"label"`
+	Devices uint8    `toml:"devices"`
+	Boards  []string `toml:"boards"`
+
+	Bitcoin Bitcoin `toml:"bitcoin"`
+	Limits  Limits  `toml:"limits"`
+}
+
+// Bitcoin is how to reach the node.
+type Bitcoin struct {
+	RPC  string `toml:"rpc"`
+	User string `toml:"user"`
+	Pass string `toml:"pass"`
+	Cert string `toml:"cert"`
+}
+
+// Limits are what the agent may do without asking.
+type Limits struct {
+	BudgetSat       usage.Sat  `toml:"budget_sat"`        // per period; 0: every payment is asked for
+	BudgetHours     uint32     `toml:"budget_hours"`      // the period
+	UnackedPercent  uint8      `toml:"unacked_percent"`   // share of unacknowledged reads that is paid
+	AckFlushSeconds uint32     `toml:"ack_flush_seconds"` // acknowledgement records wait this long to be sent together
+	MaxStorage      usage.Msat `toml:"max_storage_msat_per_gib_day"`
+	MaxEgress       usage.Msat `toml:"max_egress_msat_per_gib"`
+}
+
+// DefaultConfig is what Init writes for a network.
+func DefaultConfig(network identity.Network) Config {
+	rpc := "127.0.0.1:8334"
+	if network == identity.Regtest {
+		rpc = "127.0.0.1:18334"
+	}
+	return Config{
+		Version: configVersion, Network: network.String(), Label: "me", Devices: 1, Bitcoin: Bitcoin{RPC: rpc},
+		Limits: Limits{BudgetSat: 10_000, BudgetHours: 24, UnackedPercent: 10, AckFlushSeconds: 60, MaxStorage: 1_000_000, MaxEgress: 1_000_000_000},
+	}
+}
+
+var configTemplate = template.Must(template.New(ConfigName).Parse(`# Configuration of an agent. After a change: stop relay-client up and start it again.
+version = {{.Version}}
+
+# Bitcoin network: mainnet, testnet3, testnet4, signet or regtest. Each has its own data directory.
+network = "{{.Network}}"
+
+# The name that contacts see, and how many devices read for this identity (more than one: records are
+# not deleted on the first acknowledgement).
+label = "{{.Label}}"
+devices = {{.Devices}}
+
+# Where to look for relays: https://… of any relay or list, or file:///directory.
+boards = [{{range $i, $a := .Boards}}{{if $i}}, {{end}}"{{$a}}"{{end}}]
+
+[bitcoin]
+# A btcd node's RPC (host:port). cert is the node's rpc.cert; empty means no TLS, for loopback.
+rpc = "{{.Bitcoin.RPC}}"
+user = "{{.Bitcoin.User}}"
+pass = "{{.Bitcoin.Pass}}"
+cert = "{{.Bitcoin.Cert}}"
+
+[limits]
+# What the agent pays by itself, of what its audit confirms: at most budget_sat in budget_hours. 0: nothing by itself.
+budget_sat = {{.Limits.BudgetSat}}
+budget_hours = {{.Limits.BudgetHours}}
+# Share of reads without an acknowledgement that is paid all the same, in percent.
+unacked_percent = {{.Limits.UnackedPercent}}
+# Acknowledgement records wait this long, to be sent together.
+ack_flush_seconds = {{.Limits.AckFlushSeconds}}
+# Offers above these prices are never accepted.
+max_storage_msat_per_gib_day = {{.Limits.MaxStorage}}
+max_egress_msat_per_gib = {{.Limits.MaxEgress}}
+`))
+
+// Text is the commented client.toml of a configuration.
+func (c Config) Text() ([]byte, error) {
+	var b bytes.Buffer
+	err := configTemplate.Execute(&b, c)
+	return b.Bytes(), code.Wrap(code.Internal, err, "writing %s", ConfigName)
+}
+
+// LoadConfig reads client.toml of a directory. Unknown entries are refused with their line.
+func LoadConfig(dir string) (Config, error) {
+	path := filepath.Join(dir, ConfigName)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Config{}, code.New(code.NotInitialised, "there is no %s", path)
+	} else if err != nil {
+		return Config{}, code.Wrap(code.BadConfig, err, "%s", path)
+	}
+	return ParseConfig(path, raw)
+}
+
+// ParseConfig reads the text of a client.toml; name is used in errors.
+func ParseConfig(name string, raw []byte) (Config, error) {
+	var c Config
+	if err := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields().Decode(&c); err != nil {
+		var strict *toml.StrictMissingError
+		var de *toml.DecodeError
+		switch {
+		case errors.As(err, &strict):
+			return c, code.New(code.BadConfig, "%s: unknown entry\n%s", name, strict.String())
+		case errors.As(err, &de):
+			return c, code.New(code.BadConfig, "%s:\n%s", name, de.String())
+		}
+		return c, code.Wrap(code.BadConfig, err, "%s", name)
+	}
+	return c, code.Wrap(code.BadConfig, c.check(), "%s", name)
+}
+
+func (c *Config) check() error {
+	_, err := identity.ParseNetwork(c.Network)
+	switch {
+	case c.Version != configVersion:
+		return fmt.Errorf("version = %d: this program reads version %d", c.Version, configVersion)
+	case err != nil:
+		return fmt.Errorf("network: %w", err)
+	case c.Label == "" || len(c.Label) > identity.MaxLabel || strings.ContainsAny(c.Label, "\"\n\r\\"):
+		return fmt.Errorf("label: 1 to %d bytes without quotes", identity.MaxLabel)
+	case c.Devices == 0:
+		return errors.New("devices must be at least 1")
+	case c.Limits.UnackedPercent > 100:
+		return errors.New("limits: unacked_percent is at most 100")
+	case c.Limits.BudgetHours == 0:
+		return errors.New("limits: budget_hours must be at least 1")
+	}
+	return nil
+}
+
+// budgetPeriod is the time that the budget is for.
+func (l Limits) budgetPeriod() identity.UnixMilli {
+	return identity.UnixMilli((time.Duration(l.BudgetHours) * time.Hour).Milliseconds())
+}
+
+// InitOptions is what a user may choose when an agent is made.
+type InitOptions struct {
+	Config     Config // written to client.toml; see DefaultConfig
+	Phrase     string // restore this one; empty draws a new one
+	Passphrase string
+	Rand       io.Reader // nil: crypto/rand
+}
+
+// InitResult is what must be written down.
+type InitResult struct {
+	Phrase  string             `json:"phrase"`
+	Key     identity.PublicKey `json:"key"`
+	Name    string             `json:"name"`
+	Config  string             `json:"config"`
+	Network string             `json:"network"`
+}
+
+// Init makes an agent's directory: keys and a commented configuration file. A directory that
+// holds an identity of this network is refused with AlreadyInitialised; an existing
+// configuration file is kept.
+func Init(dir string, o InitOptions) (InitResult, error) {
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if err := o.Config.check(); err != nil {
+		return InitResult{}, code.Wrap(code.BadConfig, err, "configuration")
+	}
+	network, err := identity.ParseNetwork(o.Config.Network)
+	if err != nil {
+		return InitResult{}, code.Wrap(code.BadArgument, err, "network")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return InitResult{}, code.Wrap(code.BadConfig, err, "directory")
+	}
+	phrase, key, err := home.Create(dir, network, home.Secrets{Phrase: o.Phrase, Passphrase: o.Passphrase, Rand: o.Rand})
+	if err != nil {
+		return InitResult{}, err
+	}
+	path := filepath.Join(dir, ConfigName)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		text, err := o.Config.Text()
+		if err != nil {
+			return InitResult{}, err
+		}
+		if err := home.WriteFile(path, text, 0o600); err != nil {
+			return InitResult{}, err
+		}
+	}
+	return InitResult{Phrase: phrase, Key: key, Name: key.Name(), Config: path, Network: o.Config.Network}, nil
+}
