@@ -6,9 +6,11 @@ import (
 	"fmt"
 
 	"github.com/btcsuite/btcd/address/v2"
+	"github.com/btcsuite/btcd/chaincfg/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcwallet/chain"
 	"github.com/btcsuite/btcwallet/waddrmgr"
+	"github.com/btcsuite/btcwallet/walletdb"
 )
 
 // account is the only account in use.
@@ -33,7 +35,7 @@ func (w *Wallet) NewAddress() (string, []byte, error) {
 
 // AddressFor is NewAddress bound to an id: the same id gets the same address until Release frees
 // it, and a freed address that was never paid is given to the next id. An address for each
-// contract that somebody merely asks for would let strangers push later coins beyond the 100
+// contract that somebody merely asks for would let strangers push later coins beyond the 250
 // addresses that a search from the phrase looks ahead.
 func (w *Wallet) AddressFor(id LeaseID) (string, []byte, error) {
 	return w.address(func(e edit) (address.Address, error) { return e.bind(external, id, w.params) })
@@ -60,19 +62,19 @@ func (w *Wallet) address(make func(edit) (address.Address, error)) (string, []by
 func (w *Wallet) Owns(pkScript []byte) bool {
 	var found bool
 	err := w.view(func(v view) error {
-		_, found = v.managed(pkScript, w)
+		_, found = managed(v.in.Manager, v.addrs, pkScript, w.params)
 		return nil
 	})
 	return err == nil && found
 }
 
 // managed finds the address behind a script.
-func (v view) managed(pkScript []byte, w *Wallet) (waddrmgr.ManagedPubKeyAddress, bool) {
-	_, addrs, _, err := txscript.ExtractPkScriptAddrs(pkScript, w.params)
+func managed(m *waddrmgr.Manager, ns walletdb.ReadBucket, pkScript []byte, params *chaincfg.Params) (waddrmgr.ManagedPubKeyAddress, bool) {
+	_, addrs, _, err := txscript.ExtractPkScriptAddrs(pkScript, params)
 	if err != nil || len(addrs) != 1 {
 		return nil, false
 	}
-	found, err := v.in.Manager.Address(v.addrs, addrs[0])
+	found, err := m.Address(ns, addrs[0])
 	if err != nil {
 		return nil, false
 	}

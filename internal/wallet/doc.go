@@ -33,5 +33,5 @@
 // Run holds one websocket to a btcd node. When it breaks, everything that hangs on it is thrown
 // away and built again, because btcwallet's own reconnection can lose a rescan that was under way.
 // A new wallet directory first searches the chain for coins of its seed with compact filters
-// (BIP158), 100 addresses ahead; after that it only rescans what it missed.
+// (BIP158), 250 addresses ahead; after that it only rescans what it missed.
 package wallet

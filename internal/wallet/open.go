@@ -26,7 +26,7 @@ const (
 	lockWait = 500 * time.Millisecond
 
 	// lookAhead is how many unused addresses in a row a search of the chain bridges.
-	lookAhead = 100
+	lookAhead = 250
 
 	// syncRetry is btcwallet's pause after a failed step of its synchronisation.
 	syncRetry = time.Second
@@ -157,8 +157,10 @@ func (w *Wallet) checkOwner(check []byte) error {
 	})
 }
 
-// reopen builds btcwallet's object anew over the open database, with its keys locked. btcwallet
-// can be stopped only once, so every connection gets a fresh one. The search of the chain is
+// reopen builds btcwallet's object anew over the open database. btcwallet can be stopped only
+// once, so every connection gets a fresh one. It is never unlocked: private keys are in memory only
+// while SignOwn needs them, and btcwallet would test each that it derives with two
+// signatures, which is four fifths of the time of a first start. The search of the chain is
 // switched on until it has succeeded once, and then off: btcwallet's search does not look for the
 // spending of coins that are already promised to an unconfirmed transaction, its plain rescan does.
 func (w *Wallet) reopen() error {
@@ -183,21 +185,6 @@ func (w *Wallet) reopen() error {
 	}
 	w.inner, w.searching = in, window > 0
 	return nil
-}
-
-// unlock unlocks the keys after reopen. With forSearch they stay locked while the chain is to be
-// searched, because btcwallet tests every private key that it derives with two signatures: four
-// fifths of the time of a first start.
-func (w *Wallet) unlock(forSearch bool) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.searching = w.searching && forSearch
-	if w.searching {
-		return nil
-	}
-	return walletdb.View(w.db, func(tx walletdb.ReadTx) error {
-		return w.inner.Manager.Unlock(tx.ReadBucket(addrBucket), w.pass)
-	})
 }
 
 // finishSearch ends the search of the chain. Addresses beyond the last one found are watched from

@@ -101,7 +101,7 @@ func (w *Wallet) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(w.reopen(), w.unlock(true)); err != nil {
+	if err := w.reopen(); err != nil {
 		client.Stop()
 		return fmt.Errorf("%w: %w", errDatabase, err)
 	}

@@ -1,11 +1,11 @@
 package wallet
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
+	"github.com/btcsuite/btcwallet/waddrmgr"
 )
 
 // SignOwn signs the inputs that spend the outpoints in own, and returns one witness for each; tx
@@ -15,11 +15,8 @@ import (
 // it is returned.
 //
 // ErrNotMine when an outpoint is not a coin that the wallet has seen, or not with the value and
-// script that prevouts says; ChainUnavailable during the first search of the chain. Whether tx is what was agreed is for the caller to check first.
+// script that prevouts says. Whether tx is what was agreed is for the caller to check first.
 func (w *Wallet) SignOwn(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut, own []wire.OutPoint) (map[wire.OutPoint]wire.TxWitness, error) {
-	if w.isSearching() {
-		return nil, unavailable(errSearching, "signing")
-	}
 	index := make(map[wire.OutPoint]int, len(tx.TxIn))
 	for i, in := range tx.TxIn {
 		op := in.PreviousOutPoint
@@ -34,13 +31,13 @@ func (w *Wallet) SignOwn(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut,
 	s := &signer{tx: tx.Copy(), fetcher: txscript.NewMultiPrevOutFetcher(prevouts)}
 	s.hashes = txscript.NewTxSigHashes(s.tx, s.fetcher)
 	out := make(map[wire.OutPoint]wire.TxWitness, len(own))
-	err := w.view(func(v view) error {
+	err := w.unlocked(func(v view, keys *waddrmgr.Manager) error {
 		for _, op := range own {
 			i, ok := index[op]
 			if !ok {
 				return fmt.Errorf("wallet: sign: %v is not an input", op)
 			}
-			witness, err := s.input(w, v, i)
+			witness, err := s.input(v, keys, i)
 			if err != nil {
 				return fmt.Errorf("wallet: sign %v: %w", op, err)
 			}
@@ -51,7 +48,20 @@ func (w *Wallet) SignOwn(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut,
 	return out, err
 }
 
-var errSearching = errors.New("the chain is still being searched for coins")
+// unlocked opens the keys for the time of f, apart from those that follow the chain.
+func (w *Wallet) unlocked(f func(view, *waddrmgr.Manager) error) error {
+	return w.view(func(v view) error {
+		keys, err := waddrmgr.Open(v.addrs, w.pass, w.params)
+		if err != nil {
+			return fmt.Errorf("wallet: keys: %w", err)
+		}
+		defer keys.Close()
+		if err := keys.Unlock(v.addrs, w.pass); err != nil {
+			return fmt.Errorf("wallet: keys: %w", err)
+		}
+		return f(v, keys)
+	})
+}
 
 // signer signs inputs of one transaction.
 type signer struct {
@@ -60,13 +70,13 @@ type signer struct {
 	hashes  *txscript.TxSigHashes
 }
 
-func (s *signer) input(w *Wallet, v view, i int) (wire.TxWitness, error) {
+func (s *signer) input(v view, keys *waddrmgr.Manager, i int) (wire.TxWitness, error) {
 	op := s.tx.TxIn[i].PreviousOutPoint
 	out := s.fetcher.FetchPrevOutput(op)
 	if err := v.checkMine(op, out); err != nil {
 		return nil, err
 	}
-	addr, ok := v.managed(out.PkScript, w)
+	addr, ok := managed(keys, v.addrs, out.PkScript, keys.ChainParams())
 	if !ok || !txscript.IsPayToTaproot(out.PkScript) {
 		return nil, ErrNotMine
 	}

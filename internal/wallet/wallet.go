@@ -83,7 +83,7 @@ type Wallet struct {
 	mu     sync.RWMutex
 	inner  *btcwallet.Wallet
 	client *chain.RPCClient
-	// searching: inner searches the chain for coins of the seed, and its keys are locked.
+	// searching: inner searches the chain for coins of the seed.
 	searching bool
 }
 
@@ -129,17 +129,12 @@ func (w *Wallet) load(cfg Config) error {
 	if err := w.checkOwner(check); err != nil {
 		return err
 	}
-	// With the keys still locked, deriving the first addresses takes a fifth of the time.
 	if err := w.reopen(); err != nil {
 		return err
 	}
-	err = w.edit(func(e edit) error {
+	return w.edit(func(e edit) error {
 		return errors.Join(e.watch(external, watchAhead), e.watch(change, watchAhead))
 	})
-	if err != nil {
-		return err
-	}
-	return w.unlock(false)
 }
 
 // Close closes the database. Run must have returned.

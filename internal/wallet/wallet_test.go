@@ -159,7 +159,7 @@ func TestRecoveryFromSeed(t *testing.T) {
 	if err := l.Publish(context.Background(), tx); err != nil {
 		t.Fatal(err)
 	}
-	for range 60 {
+	for range 200 {
 		if _, _, err := l.NewAddress(); err != nil {
 			t.Fatal(err)
 		}
