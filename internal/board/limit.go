@@ -37,32 +37,20 @@ func (l *limiter) allow(remote string, now time.Time) (wait time.Duration, ok bo
 	if over := full.Sub(now) - time.Minute; over > 0 {
 		return over, false
 	}
-	l.remember(key, full, now)
+	l.remember(key, full)
 	return 0, true
 }
 
-func (l *limiter) remember(key netip.Prefix, full, now time.Time) {
+func (l *limiter) remember(key netip.Prefix, full time.Time) {
 	if l.full == nil {
 		l.full = make(map[netip.Prefix]time.Time)
 	}
-	if _, known := l.full[key]; !known && len(l.full) >= maxAddresses {
-		l.forget(now)
-	}
 	l.full[key] = full
-}
-
-// forget drops addresses with full buckets, or any one if there is none.
-func (l *limiter) forget(now time.Time) {
-	for key, full := range l.full {
-		if full.Before(now) {
-			delete(l.full, key)
-		}
-	}
-	for key := range l.full {
-		if len(l.full) < maxAddresses {
+	for other := range l.full {
+		if len(l.full) <= maxAddresses {
 			return
 		}
-		delete(l.full, key)
+		delete(l.full, other)
 	}
 }
 
