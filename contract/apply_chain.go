@@ -142,8 +142,9 @@ func (e BlockDisconnected) apply(c *Contract) ([]Effect, error) {
 			*at = 0
 		}
 	}
-	if c.facts.spentAt == 0 {
-		c.facts.spend = Spend{}
+	if c.facts.spentAt == 0 && c.facts.spend.Kind != SpendNone {
+		// What leaves the chain is in the mempool again, or can be at any time.
+		c.facts.seen, c.facts.spend = c.facts.spend.Kind, Spend{}
 	}
 	return nil, nil
 }

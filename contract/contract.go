@@ -237,4 +237,9 @@ func (c Contract) Leases() []wire.OutPoint {
 
 // Pending is the statement of this side that still waits for its answer, to be sent again when the
 // sides are connected again; nil if there is none.
-func (c Contract) Pending() []byte { return slices.Clone(c.talk.pending) }
+func (c Contract) Pending() []byte {
+	if len(c.talk.pending) == 0 {
+		return nil
+	}
+	return slices.Clone(c.talk.pending)
+}

@@ -93,7 +93,6 @@ func unsignedBytes(tx *wire.MsgTx) []byte {
 	return b.Bytes()
 }
 
-
 // checkShape holds what is true of every transaction that a peer sends (checks 1 to 4).
 func checkShape(tx *wire.MsgTx) error {
 	if tx.Version != txVersion || tx.LockTime != 0 {
