@@ -213,6 +213,11 @@ func (f *faucet) spendable(client *rpcclient.Client, op wire.OutPoint) (int64, b
 		delete(f.coins, op)
 		return 0, false
 	}
+	// btcd shows an output also when the mempool spends it.
+	spends, err := client.GetTxSpendingPrevOut([]wire.OutPoint{op})
+	if err != nil || len(spends) != 1 || spends[0].SpendingTxid != "" {
+		return 0, false
+	}
 	return c.value, true
 }
 

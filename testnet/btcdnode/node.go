@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -92,6 +93,9 @@ func prepare(ctx context.Context, o Options) (*Node, error) {
 		}
 		n.dir, n.temporary = dir, true
 	}
+	if o.TLS {
+		n.ep.cert = filepath.Join(n.dir, "rpc.cert")
+	}
 	return n, nil
 }
 
@@ -116,7 +120,7 @@ func (n *Node) chooseRewards() error {
 func (n *Node) launchOnFreePorts(ctx context.Context) error {
 	var failures []error
 	for range launchAttempts {
-		ep, err := newEndpoints()
+		ep, err := newEndpoints(n.ep.cert)
 		if err != nil {
 			return err
 		}
@@ -181,10 +185,18 @@ func awaitAnswer(ctx context.Context, p *process, ep endpoints) (*rpcclient.Clie
 // dial makes a connection that answers. It does not reconnect by itself: the
 // library then waits seconds between attempts, and Restart makes a new one.
 func dial(ep endpoints) (*rpcclient.Client, error) {
-	client, err := rpcclient.New(&rpcclient.ConnConfig{
+	config := rpcclient.ConnConfig{
 		Host: ep.rpc, Endpoint: "ws", User: rpcUser, Pass: ep.pass,
-		DisableTLS: true, DisableAutoReconnect: true,
-	}, nil)
+		DisableTLS: ep.cert == "", DisableAutoReconnect: true,
+	}
+	if ep.cert != "" {
+		pem, err := os.ReadFile(ep.cert)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = pem
+	}
+	client, err := rpcclient.New(&config, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +231,7 @@ func (n *Node) revive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, client, err := n.run(ctx, endpoints{p2p: n.ep.p2p, rpc: rpc, pass: n.ep.pass})
+	p, client, err := n.run(ctx, endpoints{p2p: n.ep.p2p, rpc: rpc, pass: n.ep.pass, cert: n.ep.cert})
 	if err != nil {
 		return err
 	}
@@ -293,7 +305,7 @@ func (n *Node) Err() error {
 	return p.epitaph()
 }
 
-// RPCHost is the node's RPC address, host:port, plain text on loopback.
+// RPCHost is the node's RPC address, host:port, on loopback.
 func (n *Node) RPCHost() string { return n.ep.rpc }
 
 // RPCUser is the user name for RPCHost.
@@ -301,6 +313,9 @@ func (n *Node) RPCUser() string { return rpcUser }
 
 // RPCPass is the random password for RPCHost.
 func (n *Node) RPCPass() string { return n.ep.pass }
+
+// CertFile is the certificate of the RPC, or empty when it is plain text.
+func (n *Node) CertFile() string { return n.ep.cert }
 
 // P2PAddr is the address at which the node speaks Bitcoin's peer protocol.
 func (n *Node) P2PAddr() string { return n.ep.p2p }

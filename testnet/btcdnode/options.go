@@ -29,6 +29,10 @@ type Options struct {
 	// Binary is the path of the btcd executable. Empty: see FindBinary.
 	Binary string
 
+	// TLS makes the RPC speak TLS with a certificate that the node makes for
+	// itself; see Node.CertFile. Otherwise it is plain text on loopback.
+	TLS bool
+
 	// Blocks is how many blocks Start mines before it returns. A reward can be
 	// spent from the hundredth block after it on, so 150 leaves 50 usable coins.
 	Blocks int
@@ -70,9 +74,10 @@ func toolError(err error) error {
 // endpoints are the two loopback addresses of a node and its password.
 type endpoints struct {
 	p2p, rpc, pass string
+	cert           string // file; empty without TLS
 }
 
-func newEndpoints() (endpoints, error) {
+func newEndpoints(cert string) (endpoints, error) {
 	p2p, err := freeAddr()
 	if err != nil {
 		return endpoints{}, err
@@ -85,7 +90,7 @@ func newEndpoints() (endpoints, error) {
 	if _, err := rand.Read(secret[:]); err != nil {
 		return endpoints{}, err
 	}
-	return endpoints{p2p: p2p, rpc: rpc, pass: hex.EncodeToString(secret[:])}, nil
+	return endpoints{p2p: p2p, rpc: rpc, pass: hex.EncodeToString(secret[:]), cert: cert}, nil
 }
 
 // freeAddr returns a loopback address that was free a moment ago. Somebody may
@@ -103,7 +108,7 @@ func freeAddr() (string, error) {
 // chain needs the default of 250 MiB, and the client limits are large because a
 // whole market of processes shares one node.
 func arguments(dir string, ep endpoints, miningAddr string) []string {
-	return []string{
+	args := []string{
 		"--regtest",
 		"--configfile=" + os.DevNull,
 		"--datadir=" + filepath.Join(dir, "data"),
@@ -112,7 +117,6 @@ func arguments(dir string, ep endpoints, miningAddr string) []string {
 		"--rpclisten=" + ep.rpc,
 		"--rpcuser=" + rpcUser,
 		"--rpcpass=" + ep.pass,
-		"--notls",
 		"--nodnsseed",
 		"--txindex",
 		"--rejectnonstd",
@@ -123,4 +127,8 @@ func arguments(dir string, ep endpoints, miningAddr string) []string {
 		"--rpcmaxwebsockets=500",
 		"--miningaddr=" + miningAddr,
 	}
+	if ep.cert == "" {
+		return append(args, "--notls")
+	}
+	return append(args, "--rpccert="+ep.cert, "--rpckey="+filepath.Join(dir, "rpc.key"))
 }
