@@ -368,7 +368,7 @@ func TestRewardsMature(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	mine, err := btcdnode.Start(ctx, btcdnode.Options{MiningAddr: addr, Blocks: 99})
 	if err != nil {

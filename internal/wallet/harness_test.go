@@ -109,7 +109,7 @@ func (l *live) restart() *live {
 
 func (l *live) sync() {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := l.Synced(ctx); err != nil {
 		l.t.Fatal(err)

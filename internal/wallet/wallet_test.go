@@ -216,7 +216,7 @@ func TestNodeRestart(t *testing.T) {
 	defer cancel()
 	wantCode(t, l.Synced(short), code.ChainUnavailable)
 
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := node.Restart(ctx); err != nil {
 		t.Fatal(err)
