@@ -132,7 +132,9 @@ var faultCases = []faultCase{
 	{"read of more than was asked for", "G", func(s *sim, k []*kept) {
 		s.rawRow(s.readIn(k[0], s.requestWith(k[0], "bob", func(q *ReadRequest) { q.MaxBytes-- })))
 	}},
-	{"write of more than was ordered", "G", func(s *sim, k []*kept) { s.tamperWrite(func(r *Row) { r.Bytes, r.LiveBytes = r.Bytes+1, r.LiveBytes+1 }) }},
+	{"write of more than was ordered", "G", func(s *sim, k []*kept) {
+		s.tamperWrite(func(r *Row) { r.Bytes, r.LiveBytes = r.Bytes+1, r.LiveBytes+1 })
+	}},
 	{"a sum that is too high", "H", func(s *sim, k []*kept) { s.tamperRead(k[0], func(r *Row) { r.Owed++ }) }},
 	{"a sum that is too low", "H", func(s *sim, k []*kept) { s.tamperRead(k[0], func(r *Row) { r.Owed-- }) }},
 	{"egress that jumps", "H", func(s *sim, k []*kept) { s.tamperRead(k[0], func(r *Row) { r.Egress += 1000 }) }},
@@ -190,7 +192,9 @@ var faultCases = []faultCase{
 		s.in.Orders[0].Receipt = sign(s.t, "mallory", raw, err)
 	}},
 	{"an order that the client lost", "EJ", func(s *sim, k []*kept) { s.in.Orders = nil }},
-	{"fewer bytes than the receipt", "J", func(s *sim, k []*kept) { s.tamperWrite(func(r *Row) { r.Bytes, r.LiveBytes = r.Bytes-1, r.LiveBytes-1 }) }},
+	{"fewer bytes than the receipt", "J", func(s *sim, k []*kept) {
+		s.tamperWrite(func(r *Row) { r.Bytes, r.LiveBytes = r.Bytes-1, r.LiveBytes-1 })
+	}},
 	{"another time than the receipt", "J", func(s *sim, k []*kept) { s.tamperWrite(func(r *Row) { r.Time -= 2000 }) }},
 	{"expiry that releases too little", "J", func(s *sim, k []*kept) {
 		s.now += 2*simDay - simHour

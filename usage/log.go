@@ -65,7 +65,10 @@ func AppendRow(s LogState, p Prices, in RowInput) (Row, LogState, error) {
 		Receipt: in.Receipt, Record: in.Record, Evidence: in.Evidence,
 		LiveBytes: live, ByteSeconds: used.ByteSeconds, Egress: used.Egress, Owed: owed,
 	}
-	return row, row.State(), row.check()
+	if err := row.check(); err != nil {
+		return Row{}, s, err
+	}
+	return row, row.State(), nil
 }
 
 // live is the bytes kept after the row.
