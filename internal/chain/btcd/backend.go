@@ -56,10 +56,9 @@ type dialed struct {
 
 var _ chain.Backend = (*Backend)(nil)
 
-// Dial connects and checks that the node is on the wanted network. It fails with
-// ChainUnavailable or ChainWrongNetwork, and with ChainUnavailable when the
-// settings cannot work.
-func Dial(ctx context.Context, c Config) (*Backend, error) {
+// New makes a backend that connects at its first use, so that a program can start while its
+// node is down. It fails only when the settings cannot work.
+func New(c Config) (*Backend, error) {
 	conn, err := connConfig(c)
 	if err != nil {
 		return nil, err
@@ -73,6 +72,17 @@ func Dial(ctx context.Context, c Config) (*Backend, error) {
 		b.timeout = 30 * time.Second
 	}
 	b.gate <- struct{}{}
+	return b, nil
+}
+
+// Dial connects and checks that the node is on the wanted network. It fails with
+// ChainUnavailable or ChainWrongNetwork, and with ChainUnavailable when the
+// settings cannot work.
+func Dial(ctx context.Context, c Config) (*Backend, error) {
+	b, err := New(c)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := b.connected(ctx); err != nil {
 		b.Close()
 		return nil, err

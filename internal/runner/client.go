@@ -1,0 +1,180 @@
+package runner
+
+import (
+	"context"
+	"io"
+
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"relaymarket/contract"
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/wallet"
+	"relaymarket/usage"
+)
+
+// Exchange carries one statement to the relay and brings its answer; a zero answer means that the
+// relay had nothing to say.
+type Exchange func(ctx context.Context, s identity.Signed) (identity.Signed, error)
+
+// Opening is what a client decides when it opens a contract.
+type Opening struct {
+	Offer       contract.OfferTerms
+	Value       usage.Sat
+	Prepaid     usage.Sat
+	Duration    usage.Height
+	FundFeeRate uint64 // sat per 1,000 vB
+}
+
+// Open proposes a contract and goes through its three messages. When it returns without error the
+// funding transaction is broadcast, or about to be. If the relay refuses before anything was
+// signed, the coins are free again. If the connection breaks later, Resume goes on.
+func (r *Runner) Open(ctx context.Context, o Opening, ex Exchange) (contract.Contract, error) {
+	r.opening.Lock()
+	defer r.opening.Unlock()
+	var nonce contract.Nonce
+	if _, err := io.ReadFull(r.Rand, nonce[:]); err != nil {
+		return contract.Contract{}, code.Wrap(code.Internal, err, "random bytes")
+	}
+	propose, err := r.propose(o, nonce)
+	if err != nil {
+		return contract.Contract{}, err
+	}
+	if _, err := r.step(ctx, nonce, propose, nil); err != nil {
+		_ = r.Wallet.Release(wallet.LeaseID(nonce), nil) // nothing was proposed; the coins are free
+		return contract.Contract{}, err
+	}
+	if err := r.drive(ctx, nonce, ex); err != nil {
+		return r.giveUp(ctx, nonce, err)
+	}
+	c, _ := r.ByNonce(nonce)
+	return c, nil
+}
+
+// propose reserves coins and makes the first event. Everything is derived from the nonce, which is
+// also the id of the reservation.
+func (r *Runner) propose(o Opening, nonce contract.Nonce) (contract.Propose, error) {
+	key, err := r.keyOf(nonce)
+	if err != nil {
+		return contract.Propose{}, err
+	}
+	lease := wallet.LeaseID(nonce)
+	_, payout, err := r.Wallet.AddressFor(lease)
+	if err != nil {
+		return contract.Propose{}, err
+	}
+	// The escrow's script needs the relay's key; any script of its size gives the same fee.
+	escrow := wire.NewTxOut(int64(o.Value), payout)
+	share, err := r.Wallet.Fund(wallet.FundRequest{
+		Outputs: []*wire.TxOut{escrow}, FeeRate: int64(o.FundFeeRate), Lease: lease, MinConf: 1,
+	})
+	if err != nil {
+		return contract.Propose{}, err
+	}
+	stamp, err := r.stamp()
+	if err != nil {
+		return contract.Propose{}, err
+	}
+	return contract.Propose{
+		Offer: o.Offer, Client: r.Key.Public(), Nonce: nonce, Key: contract.KeyOf(key), Value: o.Value,
+		Prepaid: o.Prepaid, Duration: o.Duration, FundFeeRate: o.FundFeeRate, Coins: coins(share),
+		Change: contract.Change{Value: usage.Sat(share.ChangeSat), Script: share.ChangeScript},
+		Payout: payout, Tip: r.Tip(), Stamp: stamp,
+	}, nil
+}
+
+func coins(s wallet.Share) []contract.Coin {
+	out := make([]contract.Coin, len(s.Inputs))
+	for i, in := range s.Inputs {
+		out[i] = contract.Coin{OutPoint: in.OutPoint, Value: usage.Sat(in.Value), Script: in.PkScript}
+	}
+	return out
+}
+
+// giveUp ends an opening after a failure, if nothing was signed yet; else the contract stays, and
+// Resume goes on with it.
+func (r *Runner) giveUp(ctx context.Context, nonce contract.Nonce, why error) (contract.Contract, error) {
+	c, _ := r.ByNonce(nonce)
+	if c.State() != contract.StateOpening && c.State() != contract.StateVerified {
+		return c, why
+	}
+	stamp, err := r.stamp()
+	if err != nil {
+		return c, why
+	}
+	// What ctx says no longer matters: the coins must be freed on disk too.
+	c, err = r.step(context.WithoutCancel(ctx), nonce, contract.GiveUp{Code: code.Of(why), Text: "opening failed", Stamp: stamp}, nil)
+	if err != nil {
+		r.Log.Warn("an opening could not be given up", "err", err)
+	}
+	return c, why
+}
+
+// Resume sends again what still waits for an answer of the relay, and goes on from there. Call it
+// whenever there is a new session with the relay.
+func (r *Runner) Resume(ctx context.Context, relay identity.PublicKey, ex Exchange) error {
+	for _, c := range r.Contracts() {
+		if c.Peer() != relay || c.Pending() == nil {
+			continue
+		}
+		if err := r.drive(ctx, c.Nonce(), ex); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drive exchanges statements until none waits for an answer.
+func (r *Runner) drive(ctx context.Context, nonce contract.Nonce, ex Exchange) error {
+	for range 8 { // an opening has two rounds; more than a few would be a loop
+		c, ok := r.ByNonce(nonce)
+		if !ok || c.Pending() == nil {
+			return nil
+		}
+		s, err := identity.SignOne(r.Key, c.Pending())
+		if err != nil {
+			return err
+		}
+		answer, err := ex(ctx, s)
+		if err != nil {
+			return err
+		}
+		if answer.IsZero() {
+			return code.Wrap(code.BadState, errNoReply, "the relay")
+		}
+		if _, err := r.Receive(ctx, c.Peer(), answer); err != nil {
+			return err
+		}
+	}
+	return code.New(code.BadState, "the relay's answers lead nowhere")
+}
+
+// Pay signs a payment update for a cumulative sum and delivers it.
+func (r *Runner) Pay(ctx context.Context, id usage.ContractID, amount usage.Sat, report identity.Digest, ex Exchange) (contract.Contract, error) {
+	return r.act(ctx, id, ex, func(c contract.Contract, a acting) contract.Event {
+		return contract.Pay{Amount: amount, Report: report, Key: a.key, Stamp: a.stamp}
+	})
+}
+
+// Close closes by refund payment: this side signs the closing transaction, the relay signs and
+// broadcasts it. amount is the relay's cumulative share.
+func (r *Runner) Close(ctx context.Context, id usage.ContractID, amount usage.Sat, feeRate uint64, ex Exchange) (contract.Contract, error) {
+	return r.act(ctx, id, ex, func(c contract.Contract, a acting) contract.Event {
+		return contract.Close{Amount: amount, FeeRate: feeRate, Key: a.key, Stamp: a.stamp}
+	})
+}
+
+// AcceptClose co-signs the relay's standing request to close, if it takes no more than max.
+func (r *Runner) AcceptClose(ctx context.Context, id usage.ContractID, max usage.Sat) (contract.Contract, error) {
+	return r.act(ctx, id, nil, func(c contract.Contract, a acting) contract.Event {
+		return contract.AcceptClose{Max: max, Key: a.key}
+	})
+}
+
+// Refund takes the escrow back after expiry, at a fee rate in sat per 1,000 vB. It also happens by
+// itself with the first block that allows it.
+func (r *Runner) Refund(ctx context.Context, id usage.ContractID, feeRate uint64) (contract.Contract, error) {
+	return r.act(ctx, id, nil, func(c contract.Contract, a acting) contract.Event {
+		return contract.Refund{FeeRate: feeRate, Key: a.key}
+	})
+}

@@ -1,0 +1,250 @@
+package runner
+
+import (
+	"context"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+
+	"relaymarket/contract"
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/wallet"
+	"relaymarket/usage"
+)
+
+// acting is what an event of this side is made with.
+type acting struct {
+	key   *btcec.PrivateKey
+	stamp contract.Stamp
+}
+
+func (r *Runner) acting(nonce contract.Nonce) (acting, error) {
+	key, err := r.keyOf(nonce)
+	if err != nil {
+		return acting{}, err
+	}
+	stamp, err := r.stamp()
+	return acting{key, stamp}, err
+}
+
+// act does one thing of this side's own will and, with an exchange, delivers what it says.
+func (r *Runner) act(ctx context.Context, id usage.ContractID, ex Exchange, event func(contract.Contract, acting) contract.Event) (contract.Contract, error) {
+	c, err := r.Contract(id)
+	if err != nil {
+		return c, err
+	}
+	a, err := r.acting(c.Nonce())
+	if err != nil {
+		return c, err
+	}
+	if c, err = r.step(ctx, c.Nonce(), event(c, a), nil); err != nil || ex == nil {
+		return c, err
+	}
+	if err := r.drive(ctx, c.Nonce(), ex); err != nil {
+		return c, err
+	}
+	c, _ = r.ByNonce(c.Nonce())
+	return c, nil
+}
+
+// Say does one thing of this side's own will and gives the signed statement that it makes, for
+// the relay to push to the client's session. Zero when it makes none.
+func (r *Runner) say(ctx context.Context, id usage.ContractID, event func(contract.Contract, acting) contract.Event) (identity.Signed, error) {
+	c, err := r.Contract(id)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	a, err := r.acting(c.Nonce())
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	var sent []identity.Signed
+	if _, err := r.step(ctx, c.Nonce(), event(c, a), &sent); err != nil || len(sent) == 0 {
+		return identity.Signed{}, err
+	}
+	return sent[len(sent)-1], nil
+}
+
+// AskPayment (relay) makes a request for a cumulative payment.
+func (r *Runner) AskPayment(ctx context.Context, id usage.ContractID, amount usage.Sat, report identity.Digest) (identity.Signed, error) {
+	return r.say(ctx, id, func(c contract.Contract, a acting) contract.Event {
+		return contract.AskPayment{Amount: amount, Report: report, Stamp: a.stamp}
+	})
+}
+
+// OfferClose (relay) makes a final request: the closing transaction with this side's signature.
+func (r *Runner) OfferClose(ctx context.Context, id usage.ContractID, amount usage.Sat, feeRate uint64, report identity.Digest) (identity.Signed, error) {
+	return r.say(ctx, id, func(c contract.Contract, a acting) contract.Event {
+		return contract.OfferClose{Amount: amount, FeeRate: feeRate, Report: report, Key: a.key, Stamp: a.stamp}
+	})
+}
+
+// Settle (relay) takes what the latest update gives, without the client.
+func (r *Runner) Settle(ctx context.Context, id usage.ContractID) (contract.Contract, error) {
+	return r.act(ctx, id, nil, func(c contract.Contract, a acting) contract.Event { return contract.Settle{Key: a.key} })
+}
+
+// Pending gives this side's statements to a peer that still wait for an answer, signed, to be sent
+// when a session begins.
+func (r *Runner) Pending(peer identity.PublicKey) ([]identity.Signed, error) {
+	var out []identity.Signed
+	for _, c := range r.Contracts() {
+		if c.Peer() != peer || c.Pending() == nil {
+			continue
+		}
+		s, err := identity.SignOne(r.Key, c.Pending())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Receive takes a contract statement of the other side and gives the answer, if there is one. The
+// statement is verified here; from is the identity that the session has proven, and must be its
+// signer. A statement that came before is answered as before.
+func (r *Runner) Receive(ctx context.Context, from identity.PublicKey, s identity.Signed) (identity.Signed, error) {
+	v, err := contract.OpenMessage(s)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	h := v.Header()
+	switch {
+	case h.From != from:
+		return identity.Signed{}, code.New(code.Forbidden, "the %s is signed by another identity than this session's", h.Type)
+	case h.To != r.Key.Public():
+		return identity.Signed{}, code.New(code.WrongRecipient, "the %s is addressed to %s", h.Type, h.To.Name())
+	case h.Network != r.Network:
+		return identity.Signed{}, code.New(code.WrongNetwork, "a %s for %s", h.Type, h.Network)
+	}
+	nonce := v.Nonce()
+	event, err := r.event(ctx, nonce, v)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	var sent []identity.Signed
+	if _, err := r.step(ctx, nonce, event, &sent); err != nil {
+		return identity.Signed{}, err
+	}
+	if len(sent) == 0 {
+		return identity.Signed{}, nil
+	}
+	return sent[len(sent)-1], nil
+}
+
+// event makes of a statement what the machine takes, with the facts that it cannot find itself.
+func (r *Runner) event(ctx context.Context, nonce contract.Nonce, v contract.Verified) (contract.Event, error) {
+	if open, ok := v.Message().(*contract.Open); ok {
+		return r.accept(ctx, nonce, v, open)
+	}
+	c, ok := r.ByNonce(nonce)
+	if !ok {
+		return nil, code.New(code.ContractUnknown, "no contract with nonce %x here", nonce[:4])
+	}
+	a, err := r.acting(nonce)
+	if err != nil {
+		return nil, err
+	}
+	e := contract.Received{Message: v, Key: a.key, Stamp: a.stamp}
+	switch m := v.Message().(type) {
+	case *contract.ServerAddInputs:
+		e.KeyUsed = r.keyUsed(nonce, m.RelayKey)
+	case *contract.PaymentUpdate:
+		if r.Policy.OwnReport != nil && !m.Report.IsZero() {
+			if e.OwnReport, err = r.Policy.OwnReport(ctx, c.ID(), m.Report); err != nil {
+				return nil, err
+			}
+		}
+	case *contract.RefundPayment:
+		if r.Policy.Due != nil {
+			if e.Due, err = r.Policy.Due(ctx, c); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return e, nil
+}
+
+// accept is the relay's answer to a proposal: its policy, its own view of the client's coins, and
+// its keys.
+func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Verified, m *contract.Open) (contract.Event, error) {
+	if r.Role != contract.Relay {
+		return nil, code.New(code.Unsupported, "this side opens contracts and is not offered any")
+	}
+	offer, ok := r.Policy.Offer(m.Offer)
+	if !ok {
+		return nil, code.New(code.OfferExpired, "no offer %s of this relay is in force", m.Offer.Short())
+	}
+	if _, known := r.ByNonce(nonce); !known && r.open() >= r.Policy.MaxContracts {
+		return nil, code.New(code.NoCapacity, "the relay has %d contracts", r.Policy.MaxContracts)
+	}
+	declared, _, err := m.Funding()
+	if err != nil {
+		return nil, err
+	}
+	views := make([]contract.CoinView, len(declared))
+	for i, coin := range declared {
+		if views[i], err = r.view(ctx, coin); err != nil {
+			return nil, err
+		}
+	}
+	payout, err := r.payout(nonce)
+	if err != nil {
+		return nil, err
+	}
+	a, err := r.acting(nonce)
+	if err != nil {
+		return nil, err
+	}
+	return contract.Accept{
+		Message: v, Offer: offer, Coins: views, Key: contract.KeyOf(a.key), KeyUsed: r.keyUsed(nonce, m.ClientKey),
+		Payout: payout, Tip: r.Tip(), Stamp: a.stamp,
+	}, nil
+}
+
+// view is what the own node says about a coin; the peer's word counts for nothing.
+func (r *Runner) view(ctx context.Context, coin contract.Coin) (contract.CoinView, error) {
+	out, err := r.Chain.TxOut(ctx, coin.OutPoint, false)
+	if err != nil || out == nil {
+		return contract.CoinView{}, err
+	}
+	spender, err := r.Chain.Spending(ctx, coin.OutPoint)
+	if err != nil {
+		return contract.CoinView{}, err
+	}
+	return contract.CoinView{
+		Exists: true, Value: usage.Sat(out.Value), Script: out.PkScript, Confirmations: usage.Height(out.Confirmations),
+		Coinbase: out.Coinbase, SpentInPool: spender != nil, Mine: r.Wallet.Owns(out.PkScript),
+	}, nil
+}
+
+// payout is where this contract's earnings go.
+func (r *Runner) payout(nonce contract.Nonce) ([]byte, error) {
+	if r.Policy.Payout != nil {
+		return r.Policy.Payout, nil
+	}
+	_, script, err := r.Wallet.AddressFor(wallet.LeaseID(nonce))
+	return script, err
+}
+
+// keyUsed tells whether a contract key stands in another contract already.
+func (r *Runner) keyUsed(nonce contract.Nonce, k contract.Key) bool {
+	for _, c := range r.Contracts() {
+		if t := c.Terms(); c.Nonce() != nonce && (t.ClientKey == k || t.RelayKey == k) {
+			return true
+		}
+	}
+	return false
+}
+
+// open counts the contracts that are not over.
+func (r *Runner) open() int {
+	n := 0
+	for _, c := range r.Contracts() {
+		if c.State() < contract.StateClosed {
+			n++
+		}
+	}
+	return n
+}
