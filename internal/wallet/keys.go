@@ -20,12 +20,13 @@ const (
 )
 
 // The roles of ContractKey: one seed may serve a client and a relay, and their keys must differ
-// even for the same nonce.
+// even for the same nonce. Role 0 is the identity's own (identity.RoleIdentity), which no money
+// key may share.
 const (
 	// RoleClient is the role byte of the key C, who pays.
-	RoleClient byte = 0
+	RoleClient byte = 1
 	// RoleRelay is the role byte of the key R, who is paid.
-	RoleRelay byte = 1
+	RoleRelay byte = 2
 )
 
 // ContractKey derives the private key that one side uses in one contract, from its 64-byte BIP39

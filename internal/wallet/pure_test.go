@@ -25,9 +25,9 @@ func TestContractKeyVectors(t *testing.T) {
 		role   byte
 		want   string
 	}{
-		{&chaincfg.MainNetParams, RoleClient, "bb51c12f4fe2302edc9875b8b1f896494cb69384e185a84beb30c30bcfc5c157"},
-		{&chaincfg.MainNetParams, RoleRelay, "cfe91f1eb1eda551ef86d0f51a4be6284b67909523560916cc07123efcf64ac2"},
-		{&chaincfg.RegressionNetParams, RoleClient, "21bf60ce46c4a9684011b89bc68457d36bfb1e94ada240b9c2b19c920f257b9c"},
+		{&chaincfg.MainNetParams, RoleClient, "cfe91f1eb1eda551ef86d0f51a4be6284b67909523560916cc07123efcf64ac2"},
+		{&chaincfg.MainNetParams, RoleRelay, "c78684b0f9e8509466c161221ee879b90e143f8c0eb2d0caabfe88adf52b79a2"},
+		{&chaincfg.RegressionNetParams, RoleClient, "d6ae91907c7ac0ca5af1a543bb144e222ba4cc419a01d9092ca33b647c1f1e03"},
 	} {
 		key, err := ContractKey(seed, v.params, nonce, v.role)
 		if err != nil {
