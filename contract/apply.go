@@ -62,21 +62,17 @@ func (c *Contract) common(s Stamp) Common {
 		Header: identity.Header{
 			Network: c.terms.Network, From: c.Self(), To: c.Peer(), Time: s.Time, Serial: s.Serial,
 		},
-		Nonce: c.terms.Nonce, Seq: c.talk.out + 1, Prev: c.talk.heard,
+		Nonce: c.terms.Nonce, Seq: c.talk.out + 1, Prev: c.talk.last,
 	}
 }
 
-// say encodes a message and counts it as sent. An aside, a request for payment, is not something
-// that the other side refers to.
-func (c *Contract) say(m Message, aside bool) ([]byte, error) {
+// say encodes a message and counts it as sent.
+func (c *Contract) say(m Message) ([]byte, error) {
 	raw, err := Encode(m)
 	if err != nil {
 		return nil, err
 	}
 	c.talk.out++
-	if aside {
-		return raw, nil
-	}
 	if len(c.talk.said) >= maxUnheard {
 		return nil, code.New(code.LimitExceeded, "the other side has answered none of the last %d messages", maxUnheard)
 	}
@@ -87,7 +83,7 @@ func (c *Contract) say(m Message, aside bool) ([]byte, error) {
 
 // ask says something that waits for an answer.
 func (c *Contract) ask(m Message) ([]Effect, error) {
-	raw, err := c.say(m, false)
+	raw, err := c.say(m)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +93,7 @@ func (c *Contract) ask(m Message) ([]Effect, error) {
 
 // answer says something in reply to the last message received.
 func (c *Contract) answer(m Message) ([]Effect, error) {
-	raw, err := c.say(m, false)
+	raw, err := c.say(m)
 	if err != nil {
 		return nil, err
 	}
@@ -132,19 +128,32 @@ func (c *Contract) addressed(m *Common) error {
 }
 
 // hear takes the number and the reference of a new message (code BadSequence).
-func (c *Contract) hear(v Verified, aside bool) error {
+func (c *Contract) hear(v Verified) error {
+	if err := c.refers(v); err != nil {
+		return err
+	}
 	m := v.message.common()
 	if m.Seq <= c.talk.in {
 		return code.New(code.BadSequence, "message %d after message %d", m.Seq, c.talk.in)
 	}
-	i := slices.Index(c.talk.said, m.Prev)
-	if i < 0 {
-		return code.New(code.BadSequence, "the message refers to one that was not sent, or is too old")
-	}
-	c.talk.said = c.talk.said[i:]
+	c.talk.said = c.talk.said[slices.Index(c.talk.said, m.Prev):]
 	c.talk.in, c.talk.last, c.talk.reply = m.Seq, v.digest, nil
-	if !aside {
-		c.talk.heard = v.digest
+	return nil
+}
+
+// hearLate is hear for an answer whose content names what it answers: one that was lost and is
+// sent again may come after a younger message.
+func (c *Contract) hearLate(v Verified) error {
+	if v.message.common().Seq < c.talk.in {
+		return c.refers(v)
+	}
+	return c.hear(v)
+}
+
+// refers refuses a message that refers to none of this side's.
+func (c *Contract) refers(v Verified) error {
+	if !slices.Contains(c.talk.said, v.message.common().Prev) {
+		return code.New(code.BadSequence, "the message refers to one that was not sent, or is too old")
 	}
 	return nil
 }

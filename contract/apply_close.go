@@ -151,7 +151,7 @@ func (e Received) finalRequest(c *Contract, m *RequestPayment) ([]Effect, error)
 	if err := c.checkClose(k, m.Tx, m.Signature); err != nil {
 		return nil, err
 	}
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
 	k.relay = m.Signature
@@ -237,7 +237,7 @@ func (e Received) refundPayment(c *Contract, m *RefundPayment) ([]Effect, error)
 	if err := c.checkCloseFee(k, max(c.paid, min(e.Due, c.terms.Value))); err != nil {
 		return nil, err
 	}
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
 	_, sig, err := c.signClose(k, e.Key)

@@ -122,7 +122,7 @@ func (e Accept) apply(c *Contract) ([]Effect, error) {
 		return nil, err
 	}
 	c.begin(Relay, t, coins, change, e.Tip)
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
 	c.stage = stageOffered
@@ -240,7 +240,7 @@ func (e Received) serverAddInputs(c *Contract, m *ServerAddInputs) ([]Effect, er
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
 	c.terms, c.stage, c.talk.pending = t, stageVerified, nil

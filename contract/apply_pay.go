@@ -72,7 +72,7 @@ func (e Received) paymentUpdate(c *Contract, m *PaymentUpdate) ([]Effect, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
 	c.n, c.paid, c.ladder, c.report, c.update = m.N, m.Amount, ladder, m.Report, e.Message.digest
@@ -112,7 +112,7 @@ func (e Received) paymentAck(c *Contract, m *PaymentAck) ([]Effect, error) {
 	if m.Amount != c.paid || m.Update != c.update {
 		return nil, code.New(code.BadAmount, "an acknowledgement of another update than was sent")
 	}
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hearLate(e.Message); err != nil {
 		return nil, err
 	}
 	c.acked, c.stage = m.N, stageFunding
@@ -130,9 +130,9 @@ func (e AskPayment) apply(c *Contract) ([]Effect, error) {
 	if p <= c.paid {
 		return nil, code.New(code.NotDue, "%d sat are paid, asked are %d", c.paid, p)
 	}
-	raw, err := c.say(&RequestPayment{
-		Common: c.common(e.Stamp), Contract: c.ID(), N: c.n + 1, Amount: p, Report: e.Report,
-	}, true)
+	m := &RequestPayment{Common: c.common(e.Stamp), Contract: c.ID(), N: c.n + 1, Amount: p, Report: e.Report}
+	m.Seq = c.talk.out
+	raw, err := Encode(m)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (e Received) requestPayment(c *Contract, m *RequestPayment) ([]Effect, erro
 	if m.Amount > c.terms.Value {
 		return nil, code.New(code.BadAmount, "%d sat are asked from an escrow of %d", m.Amount, c.terms.Value)
 	}
-	if err := c.hear(e.Message, true); err != nil {
+	if err := c.refers(e.Message); err != nil {
 		return nil, err
 	}
 	c.asked = Ask{m.N, m.Amount, m.Report}

@@ -100,7 +100,7 @@ func (e Received) clientSigned(c *Contract, m *ClientSigned) ([]Effect, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
 	c.witnesses, c.n, c.paid, c.ladder, c.stage = m.Witnesses, 1, c.terms.FirstPayment, ladder, stageComplete
@@ -126,7 +126,7 @@ func (e Received) opened(c *Contract, m *Opened) ([]Effect, error) {
 	if m.Funding != c.funding {
 		return nil, code.New(code.BadTransaction, "the relay published another transaction")
 	}
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hearLate(e.Message); err != nil {
 		return nil, err
 	}
 	c.acked, c.stage = 1, stageFunding
@@ -165,7 +165,7 @@ func (e GiveUp) apply(c *Contract) ([]Effect, error) {
 		return nil, code.New(code.BadState, "the contract is %s: it can be ended, but not forgotten", c.State())
 	}
 	m := &Abort{Common: c.common(e.Stamp), Code: e.Code, Text: e.Text}
-	raw, err := c.say(m, false)
+	raw, err := c.say(m)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (e Received) abort(c *Contract) ([]Effect, error) {
 	default:
 		return nil, code.New(code.BadState, "the contract is %s and cannot be aborted", c.State())
 	}
-	if err := c.hear(e.Message, false); err != nil {
+	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
 	c.abandon()

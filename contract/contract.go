@@ -57,8 +57,7 @@ type closing struct {
 // talk is the state of the conversation.
 type talk struct {
 	out, in uint32          // highest Seq sent and received
-	last    identity.Digest // the last message received, for recognising it again
-	heard   identity.Digest // the last one received that is not a request for payment: Prev of what is sent
+	last    identity.Digest // the last message received: Prev of what is sent, and known again
 	// said are the digests of what was sent, from the last one on that the other side is known to
 	// have; it begins with zero, which stands for "nothing yet".
 	said    []identity.Digest
@@ -238,7 +237,7 @@ func (c Contract) Leases() []wire.OutPoint {
 // Pending is the statement of this side that still waits for its answer, to be sent again when the
 // sides are connected again; nil if there is none.
 func (c Contract) Pending() []byte {
-	if len(c.talk.pending) == 0 {
+	if len(c.talk.pending) == 0 || c.facts.spentAt > 0 {
 		return nil
 	}
 	return slices.Clone(c.talk.pending)

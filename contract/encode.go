@@ -60,9 +60,9 @@ func (k *closing) fields(t uint64) []codec.Field {
 
 func (k *talk) fields(t uint64) []codec.Field {
 	return []codec.Field{
-		codec.U32(t, &k.out), codec.U32(t+2, &k.in), codec.Fixed(t+4, k.last[:]), codec.Fixed(t+6, k.heard[:]),
-		codec.Hashes(t+8, &k.said, maxUnheard), codec.Bytes(t+10, &k.reply, 0, maxStatement),
-		codec.Bytes(t+12, &k.pending, 0, maxStatement),
+		codec.U32(t, &k.out), codec.U32(t+2, &k.in), codec.Fixed(t+4, k.last[:]),
+		codec.Hashes(t+6, &k.said, maxUnheard), codec.Bytes(t+8, &k.reply, 0, maxStatement),
+		codec.Bytes(t+10, &k.pending, 0, maxStatement),
 	}
 }
 

@@ -10,9 +10,13 @@ import (
 //
 // Seq counts the messages of one sender in one contract from 1 upwards; a receiver accepts rising
 // numbers only, and knows a repeated message by its digest. Prev is the digest of the last message
-// that the sender has had from the other side, requests for payment excepted, and zero while
-// there is none. It does not chain over both senders: relay and client may speak at the same
-// time, and a common chain would then break for no fault of either.
+// that the sender has had from the other side, and zero while there is none. It does not chain
+// over both senders: relay and client may speak at the same time, and a common chain would then
+// break for no fault of either.
+//
+// A request for payment that is not final stands outside: it has the Seq of its sender's last
+// message, may be lost, and is never referred to. An answer (contractOpened, contractPaymentAck)
+// that was lost and is sent again may come after a younger message; it names what it answers.
 type Common struct {
 	identity.Header
 	Nonce Nonce           // 64 contract_nonce[32]

@@ -39,8 +39,8 @@ func (c Contract) Resume() []Effect {
 	for _, w := range c.Watches() {
 		out = append(out, w)
 	}
-	if len(c.talk.pending) > 0 {
-		out = append(out, Send{c.talk.pending})
+	if p := c.Pending(); p != nil {
+		out = append(out, Send{p})
 	}
 	if c.stage == stageVerified {
 		out = append(out, c.signFunding())
