@@ -44,10 +44,7 @@ type AckOp struct {
 }
 
 // IdentityOp keeps an Identity document for whoever asks; the highest sequence wins.
-type IdentityOp struct {
-	Document identity.VerifiedDocument
-	Signed   identity.Signed
-}
+type IdentityOp struct{ Document *identity.VerifiedDocument }
 
 func (WriteOp) op()    {}
 func (ReadOp) op()     {}

@@ -1,0 +1,90 @@
+package store
+
+import (
+	"context"
+
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+)
+
+// Apply checks the operations in their order, stores what is in order with one sync, and gives
+// one outcome for each. The error is for faults of the whole batch; then nothing may be
+// answered but a coded error, and the operations may be tried again.
+func (r *Relay) Apply(ctx context.Context, now identity.UnixMilli, ops []Op) ([]Outcome, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.catchUp(ctx, now); err != nil {
+		return nil, err
+	}
+	outs := make([]Outcome, len(ops))
+	jobs := make([]job, 0, len(ops)+1)
+	jobs = append(jobs, closeDue)
+	for i, op := range ops {
+		jobs = append(jobs, func(t *tx) *step {
+			var s *step
+			s, outs[i] = t.decide(op)
+			return s
+		})
+	}
+	if err := r.commit(ctx, now, false, jobs); err != nil {
+		return nil, err
+	}
+	return outs, nil
+}
+
+// decide looks at one operation. A refused one writes nothing.
+func (t *tx) decide(op Op) (*step, Outcome) {
+	s := &step{}
+	out, err := t.dispatch(op, s)
+	if err != nil {
+		return nil, Outcome{Err: err}
+	}
+	return s, out
+}
+
+func (t *tx) dispatch(op Op, s *step) (Outcome, error) {
+	switch op := op.(type) {
+	case WriteOp:
+		return t.write(op, s)
+	case ReadOp:
+		return t.read(op, s)
+	case DeleteOp:
+		return t.deleteRecord(op, s)
+	case AckOp:
+		return t.acknowledge(op, s)
+	case IdentityOp:
+		return t.keepDocument(op, s)
+	}
+	return Outcome{}, code.New(code.Internal, "an operation of unknown type %T", op)
+}
+
+// addressed checks what holds for every order to this relay: its network, its addressee, and
+// that the signer's clock is not ahead of ours.
+func (t *tx) addressed(h identity.Header) error {
+	switch {
+	case t.badClock != nil:
+		return t.badClock
+	case h.Network != t.header.network:
+		return code.New(code.WrongNetwork, "this relay works on %s", t.header.network)
+	case h.To != t.header.relay:
+		return code.New(code.WrongRecipient, "the %s is addressed to another relay", h.Type)
+	case h.Time > t.now && h.Time-t.now > maxAhead:
+		return code.New(code.NotYet, "the %s is %d s in the future", h.Type, (h.Time-t.now)/1000)
+	}
+	return nil
+}
+
+// maxAhead is how far, in milliseconds, a signer's clock may be ahead.
+const maxAhead = 120_000
+
+// serial derives the serial of an answer from what it answers, so that the same question gets
+// the same body.
+func serial(kind string, of identity.Digest) identity.Serial {
+	d := identity.Tagged(kind, of[:])
+	return identity.Serial(d[:16])
+}
+
+// answer is the header of a statement of this relay.
+func (t *tx) answer(typ identity.Type, to identity.PublicKey, s identity.Serial) identity.Header {
+	return identity.Header{Type: typ, Network: t.header.network, From: t.header.relay, To: to, Time: t.now, Serial: s}
+}
