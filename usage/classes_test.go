@@ -157,6 +157,36 @@ func TestStorageBeyondCustodyIsCutOff(t *testing.T) {
 	}
 }
 
+// Once the relay has receipted a deletion, storage ends at the row that the receipt names,
+// whatever the log says there.
+func TestReceiptedDeletionEndsStorage(t *testing.T) {
+	s, k := small(t)
+	s.in.Deleted = append(s.in.Deleted, s.deleteReceipt(k[2], s.deletion(k[2], "client"), Row{Index: 1}))
+	s.now += 5 * simHour
+	s.readAcked(k[1])
+	res := s.audit()
+	over, err := s.state.ByteSeconds.Sub(res.Confirmed.ByteSeconds)
+	if err != nil || over != Mul64(k[2].facts.Billable(), 5*3600) {
+		t.Fatal(over, err, explain(res))
+	}
+}
+
+// A clock that the relay sets ahead earns it no storage.
+func TestFutureIsNotPaid(t *testing.T) {
+	s, k := small(t)
+	want := s.audit()
+	s.reports = nil
+	now := s.now
+	s.now += simDay
+	s.rawRow(s.readIn(k[1], s.request(k[1])))
+	s.now = now
+	res := s.audit()
+	more, err := res.Confirmed.ByteSeconds.Sub(want.Confirmed.ByteSeconds)
+	if err != nil || more != Mul64(s.state.Live, uint64(AcceptAhead/1000)) || res.Confirmed.Egress != want.Confirmed.Egress {
+		t.Fatal(more, err, explain(res))
+	}
+}
+
 // A log that is not the signed one, or that does not continue the one seen before, confirms
 // nothing at all.
 func TestContradictedLogs(t *testing.T) {

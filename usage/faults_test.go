@@ -177,12 +177,67 @@ var faultCases = []faultCase{
 		s.rawRow(s.readIn(k[0], s.request(k[0])))
 		s.in.Until = s.now
 	}},
+	{"read in the future", "I", func(s *sim, k []*kept) {
+		now := s.now
+		s.now += AcceptAhead + 1
+		s.rawRow(s.readIn(k[0], s.request(k[0])))
+		s.now = now
+	}},
+	{"expiry before its time", "I", func(s *sim, k []*kept) {
+		s.rawRow(RowInput{Kind: RowExpire, Time: k[0].facts.Expiry, Bytes: k[0].facts.Billable(), Receipt: k[0].receipt.Digest(), Accepted: k[0].accepted})
+	}},
 	{"write before the service", "I", func(s *sim, k []*kept) { s.in.Start = k[0].accepted + 1 }},
 	{"order accepted after its time", "I", func(s *sim, k []*kept) {
 		o := s.order([]RecordFacts{s.facts("client", "bob", 500, simDay, 1, false)})
 		raw, err := o.Encode()
 		s.now = o.NotAfter + 1
 		s.rawRow(RowInput{Kind: RowWrite, Bytes: o.TotalBytes, Receipt: identity.Digest{1}, Evidence: s.hold(raw, err, []RecordFacts{s.facts("client", "bob", 500, simDay, 1, false)}).Bytes()})
+	}},
+	{"a record purged twice", "F", func(s *sim, k []*kept) {
+		for _, bytes := range []uint64{k[0].facts.Billable(), 0} {
+			s.rawRow(RowInput{Kind: RowPurge, Bytes: bytes, Receipt: k[0].receipt.Digest(), Record: k[0].facts.Digest, Accepted: k[0].accepted})
+		}
+	}},
+	{"delete under another receipt", "J", func(s *sim, k []*kept) {
+		s.write(s.facts("client", "bob", 1000, simDay, 1, false))
+		other := s.live[len(s.live)-1]
+		s.rawRow(RowInput{Kind: RowDelete, Bytes: 1256, Receipt: other.receipt.Digest(), Record: k[0].facts.Digest, Accepted: other.accepted, Evidence: s.deletion(k[0], "client").Bytes()})
+	}},
+	{"read under another receipt", "J", func(s *sim, k []*kept) {
+		s.write(s.facts("client", "bob", 1000, simDay, 1, false))
+		in := s.readIn(k[0], s.request(k[0]))
+		in.Receipt = s.live[len(s.live)-1].receipt.Digest()
+		s.rawRow(in)
+	}},
+	{"delete ordered for another record", "E", func(s *sim, k []*kept) { s.remove(k[0], s.deletion(k[1], "client")) }},
+	{"delete without evidence", "E", func(s *sim, k []*kept) {
+		s.rawRow(RowInput{Kind: RowDelete, Bytes: k[0].facts.Billable(), Receipt: k[0].receipt.Digest(), Record: k[0].facts.Digest, Accepted: k[0].accepted})
+	}},
+	{"write without its order, though receipted", "E", func(s *sim, k []*kept) {
+		s.tamperWrite(func(r *Row) { r.Evidence = nil })
+	}},
+	{"a receipt that names another row", "J", func(s *sim, k []*kept) {
+		r := k[0].receipt.Receipt
+		r.RowIndex = 1 << 20
+		raw, err := r.Encode()
+		s.in.Orders[0].Receipt = sign(s.t, "relay", raw, err)
+		s.tamperWrite(func(row *Row) { row.Receipt = identity.StatementDigest(identity.TypeReceipt, raw) })
+	}},
+	{"a row that is none", "K", func(s *sim, k []*kept) {
+		s.rows = append(s.rows, RowEntry{Row: []byte("no row")})
+		s.state.Size++
+		s.rawRow(s.readIn(k[1], s.request(k[1])))
+	}},
+	{"a row of another epoch", "K", func(s *sim, k []*kept) {
+		s.state.Epoch = 9
+		s.rawRow(s.readIn(k[1], s.request(k[1])))
+		s.state.Epoch = 1
+		s.rawRow(s.readIn(k[1], s.request(k[1])))
+	}},
+	{"numbers that overflow every sum", "H", func(s *sim, k []*kept) {
+		for range 2 {
+			s.tamperRead(k[1], func(r *Row) { r.Bytes = 1<<64 - 1 })
+		}
 	}},
 	{"a receipt that is not held", "J", func(s *sim, k []*kept) { s.in.Orders[0].Receipt = identity.Signed{} }},
 	{"a receipt that a stranger signed", "J", func(s *sim, k []*kept) {
@@ -291,6 +346,7 @@ func (s *sim) tamperWrite(change func(*Row)) {
 	second, err := DecodeRow(s.rows[1].Row)
 	s.must(err)
 	change(&first)
+	second.Receipt = first.Receipt
 	second, s.state, err = AppendRow(first.State(), simPrices, second.input(0))
 	s.must(err)
 	s.rows = nil

@@ -9,6 +9,10 @@ import (
 	"relaymarket/internal/codec"
 )
 
+// maxStored bounds the bytes of a record here, far above every limit of records and far below
+// what could overflow a sum over an order.
+const maxStored = 1 << 40
+
 // MaxOrderRecords is the largest number of records that one order covers.
 const MaxOrderRecords = 1024
 
@@ -186,12 +190,11 @@ func (o StoreOrder) Names(records []RecordFacts) error {
 			return code.New(code.Malformed, "the order names record %s twice", f.Digest.Short())
 		}
 		seen[f.Digest] = true
-		digests[i] = f.Digest
-		sum, err := addBytes(total, f.Billable())
-		if err != nil {
-			return code.Wrap(code.Malformed, err, "the bytes of the order")
+		if f.Stored > maxStored {
+			return code.New(code.TooLarge, "a record of %d bytes", f.Stored)
 		}
-		total = sum
+		digests[i] = f.Digest
+		total += f.Billable()
 	}
 	if identity.Root(digests) != o.Root {
 		return code.New(code.Malformed, "the order is for other records")

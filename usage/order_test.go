@@ -39,8 +39,9 @@ func TestCoverOrder(t *testing.T) {
 		"past its time":      {code.Expired, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { *at = o.NotAfter + 1 }},
 		"past the service":   {code.Expired, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { *until = *at }},
 		"beyond all measure": {code.BadAmount, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
-			(*r)[0].Stored, (*r)[1].Stored, o.TotalBytes = math.MaxUint64/2, 0, math.MaxUint64/2+2*RecordOverhead
+			(*r)[0].Stored, (*r)[1].Stored, (*r)[0].Expiry, *until, o.TotalBytes = maxStored, 0, math.MaxUint64, math.MaxUint64, maxStored+2*RecordOverhead
 		}},
+		"beyond all limits": {code.TooLarge, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { (*r)[0].Stored = math.MaxUint64 }},
 	} {
 		o, r, at, until := good, append([]RecordFacts(nil), records...), s.now, simUntil
 		c.change(&o, &r, &at, &until)

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"fmt"
+	"math"
 	"sort"
 
 	"relaymarket/identity"
@@ -133,9 +134,7 @@ func Reconcile(in Input) (Result, error) {
 	}
 	a.namedRows()
 	a.tolerate()
-	if err := a.storage(); err != nil {
-		return Result{}, err
-	}
+	a.storage()
 	a.unmatchedAcks()
 	return a.result()
 }
@@ -202,93 +201,69 @@ type part struct {
 	used        Quantities
 }
 
-func (p *part) add(rows, bytes uint64, used Quantities) error {
+// add adds up what a class holds. A relay may claim any number, so sums stop at the largest
+// one instead of failing: such rows are refused, and an audit must be able to say so.
+func (p *part) add(bytes uint64, used Quantities) {
+	p.rows++
+	p.bytes += min(bytes, math.MaxUint64-p.bytes)
 	sum, err := p.used.Add(used)
 	if err != nil {
-		return err
+		sum = Quantities{U128{math.MaxUint64, math.MaxUint64}, math.MaxUint64}
 	}
-	b, err := addBytes(p.bytes, bytes)
-	if err != nil {
-		return err
-	}
-	p.rows, p.bytes, p.used = p.rows+rows, b, sum
-	return nil
+	p.used = sum
 }
 
-// tally prices a part.
-func (p part) tally(prices Prices) (Tally, error) {
-	m, err := Cost(prices, p.used)
-	return Tally{p.rows, p.bytes, m}, err
+// priceOf is Cost, or the largest sum where the cost is beyond it.
+func (a *audit) priceOf(q Quantities) Msat {
+	m, err := Cost(a.in.Prices, q)
+	if err != nil {
+		return math.MaxUint64
+	}
+	return m
 }
+
+func (a *audit) tally(p *part) Tally { return Tally{p.rows, p.bytes, a.priceOf(p.used)} }
 
 // result adds up the outcomes of all rows and findings.
 func (a *audit) result() (Result, error) {
 	res := Result{ClaimedMsat: a.in.Report.Owed, Classes: make(map[Class]Tally), Rows: make([]Class, len(a.out))}
-	var viaRelay part
-	for i, o := range a.out {
-		res.Rows[i] = o.class
-		if err := a.count(o); err != nil {
-			return Result{}, err
+	classes, viaRelay := make(map[Class]*part), new(part)
+	for i, o := range append(a.out[:len(a.out):len(a.out)], a.findings...) {
+		if i < len(a.out) {
+			res.Rows[i] = o.class
 		}
+		if classes[o.class] == nil {
+			classes[o.class] = new(part)
+		}
+		classes[o.class].add(o.bytes, o.used)
 		if o.class == ClassMatched && o.viaRelay {
-			if err := viaRelay.add(1, o.bytes, o.used); err != nil {
-				return Result{}, err
-			}
+			viaRelay.add(o.bytes, o.used)
 		}
-	}
-	for _, o := range a.findings {
-		if err := a.count(o); err != nil {
+		if err := a.book(&res, o); err != nil {
 			return Result{}, err
 		}
 	}
-	if err := a.price(&res); err != nil {
-		return Result{}, err
+	for c, p := range classes {
+		res.Classes[c] = a.tally(p)
 	}
-	var err error
-	if res.ViaRelay, err = viaRelay.tally(a.in.Prices); err != nil {
-		return Result{}, err
-	}
-	res.Refused = a.refusals
+	res.ViaRelay = a.tally(viaRelay)
 	sort.SliceStable(res.Refused, func(i, j int) bool {
 		x, y := res.Refused[i], res.Refused[j]
 		return x.Index < y.Index || x.Index == y.Index && x.Class < y.Class
 	})
-	return res, nil
+	confirmed, err := Cost(a.in.Prices, res.Confirmed)
+	res.ConfirmedMsat = min(confirmed, res.ClaimedMsat)
+	return res, err
 }
 
-// count adds one outcome to its class, and to what is confirmed or refused.
-func (a *audit) count(o outcome) error {
-	p := a.classes[o.class]
-	if p == nil {
-		p = new(part)
-		a.classes[o.class] = p
+// book adds one outcome to what is confirmed or refused.
+func (a *audit) book(res *Result, o outcome) (err error) {
+	switch {
+	case o.info:
+	case o.refused:
+		res.Refused = append(res.Refused, Refusal{o.index, o.class, a.priceOf(o.used), o.why})
+	default:
+		res.Confirmed, err = res.Confirmed.Add(o.used)
 	}
-	if err := p.add(1, o.bytes, o.used); err != nil {
-		return err
-	}
-	if o.info {
-		return nil
-	}
-	if !o.refused {
-		return a.confirmed.add(1, 0, o.used)
-	}
-	m, err := Cost(a.in.Prices, o.used)
-	if err != nil {
-		return err
-	}
-	a.refusals = append(a.refusals, Refusal{o.index, o.class, m, o.why})
-	return nil
-}
-
-// price fills in what things cost.
-func (a *audit) price(res *Result) (err error) {
-	for c, p := range a.classes {
-		if res.Classes[c], err = p.tally(a.in.Prices); err != nil {
-			return err
-		}
-	}
-	res.Confirmed = a.confirmed.used
-	m, err := Cost(a.in.Prices, a.confirmed.used)
-	res.ConfirmedMsat = min(m, res.ClaimedMsat)
 	return err
 }

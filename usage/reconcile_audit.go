@@ -87,10 +87,7 @@ type audit struct {
 	aligned bool // state is that of the row before
 	head    identity.UnixMilli
 
-	findings  []outcome
-	classes   map[Class]*part
-	confirmed part
-	refusals  []Refusal
+	findings []outcome
 }
 
 func newAudit(in Input) *audit {
@@ -98,11 +95,12 @@ func newAudit(in Input) *audit {
 	return &audit{
 		in: in, rows: make([]Row, n), bad: make([]error, n), out: make([]outcome, n),
 		evidence: make([]int, n), attached: make([]int, n),
-		held: make(map[identity.Digest]*held), receipts: make(map[identity.Digest]*held), writes: make(map[int]*custody), custodies: make(map[identity.Digest]*custody),
+		held: make(map[identity.Digest]*held), receipts: make(map[identity.Digest]*held),
+		custodies: make(map[identity.Digest]*custody), writes: make(map[int]*custody),
 		records: make(map[identity.Digest]*keep), known: make(map[identity.Digest]RecordFacts),
 		served: make(map[identity.Digest]bool), words: make(map[identity.Digest][]*word),
 		deleted: make(map[identity.Digest]identity.UnixMilli),
-		state:   LogState{Epoch: in.Report.LogEpoch}, aligned: true, classes: make(map[Class]*part),
+		state:   LogState{Epoch: in.Report.LogEpoch}, aligned: true,
 	}
 }
 

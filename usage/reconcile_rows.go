@@ -68,8 +68,16 @@ func (a *audit) step(r Row, accepted identity.UnixMilli, known bool) fault {
 	return fault{}
 }
 
-// inService checks the time of a row against the service of the contract.
+// horizon is the latest time that a row of an honest relay can have.
+func (a *audit) horizon() identity.UnixMilli {
+	return a.in.Now + min(AcceptAhead, math.MaxUint64-a.in.Now)
+}
+
+// inService checks the time of a row against the clock and the service of the contract.
 func (a *audit) inService(r Row) fault {
+	if r.Time > a.horizon() {
+		return fault{ClassOutside, "it lies in the future"}
+	}
 	if r.Time < a.in.Start || a.in.Until != 0 && r.Time >= a.in.Until {
 		return fault{ClassOutside, "it is outside the service of the contract"}
 	}

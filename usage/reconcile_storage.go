@@ -6,12 +6,23 @@ import "fmt"
 // ends whatever is wrong with the row: nothing is paid beyond what the relay says it kept.
 func (a *audit) closing(i int, r Row) fault {
 	c := a.custodies[r.Receipt]
-	if c == nil {
+	var f fault
+	switch {
+	case c == nil:
 		return fault{ClassReceipts, "it belongs to no receipt written before it"}
+	case r.Kind == RowExpire:
+		f = a.expire(r, c)
+	default:
+		f = a.closeOne(i, r, c)
 	}
-	if r.Kind == RowExpire {
-		return a.expire(r, c)
+	if !f.is() && r.Time > a.horizon() {
+		f = fault{ClassOutside, "it lies in the future"}
 	}
+	return f
+}
+
+// closeOne judges a DELETE or PURGE row.
+func (a *audit) closeOne(i int, r Row, c *custody) fault {
 	k := a.records[r.Record]
 	if k == nil || k.of != c {
 		return fault{ClassReceipts, "its record is not one of its receipt"}
@@ -20,23 +31,20 @@ func (a *audit) closing(i int, r Row) fault {
 	if r.Kind == RowDelete {
 		f = a.deleteEvidence(i, k)
 	}
-	if k.closed {
-		if f.is() {
-			return f
-		}
-		if k.how == r.Kind {
-			return fault{ClassDuplicate, fmt.Sprintf("the record had a %s row before", k.how)}
-		}
-		return fault{ClassOutside, fmt.Sprintf("a %s row after the record's %s row", r.Kind, k.how)}
+	closed := k.closed
+	if !closed {
+		k.close(r)
 	}
-	k.close(r)
-	if f.is() {
+	switch {
+	case f.is():
 		return f
-	}
-	if r.Bytes != k.facts.Billable() {
+	case closed && k.how == r.Kind:
+		return fault{ClassDuplicate, fmt.Sprintf("the record had a %s row before", k.how)}
+	case closed:
+		return fault{ClassOutside, fmt.Sprintf("a %s row after the record's %s row", r.Kind, k.how)}
+	case r.Bytes != k.facts.Billable():
 		return fault{ClassReceipts, fmt.Sprintf("%d bytes released, the record has %d", r.Bytes, k.facts.Billable())}
-	}
-	if r.Time > k.custodyEnd() {
+	case r.Time > k.custodyEnd():
 		return fault{ClassOutside, fmt.Sprintf("a %s row after the end of the record's custody", r.Kind)}
 	}
 	return fault{}
@@ -99,7 +107,7 @@ func (a *audit) spanOf(k *keep) span {
 	if k.closed {
 		billedTo = k.end
 	}
-	end, closed := min(billedTo, k.custodyEnd()), k.closed || k.custodyEnd() < a.head
+	end, closed := min(billedTo, k.custodyEnd(), a.horizon()), k.closed || k.custodyEnd() < a.head
 	if t, ok := a.deleted[k.facts.Digest]; ok && t <= end {
 		end, closed = t, true
 	}
@@ -116,7 +124,7 @@ func (a *audit) spanOf(k *keep) span {
 
 // storage adds the storage of every receipt to its WRITE row: what is good there, what is
 // billed beyond custody as ClassOutside, what nothing proves as ClassUnproven.
-func (a *audit) storage() error {
+func (a *audit) storage() {
 	for _, c := range a.order {
 		var good, over, unproven part
 		for _, k := range c.records {
@@ -124,18 +132,12 @@ func (a *audit) storage() error {
 			if c.refused {
 				s.good, s.proven = s.billed, s.billed
 			}
-			for _, x := range []struct {
-				to      *part
-				seconds uint64
-			}{{&good, s.proven}, {&over, s.billed - s.good}, {&unproven, s.good - s.proven}} {
-				if err := x.to.add(0, 0, Quantities{ByteSeconds: Mul64(b, x.seconds)}); err != nil {
-					return err
-				}
-			}
+			good.add(0, Quantities{ByteSeconds: Mul64(b, s.proven)})
+			over.add(0, Quantities{ByteSeconds: Mul64(b, s.billed-s.good)})
+			unproven.add(0, Quantities{ByteSeconds: Mul64(b, s.good-s.proven)})
 		}
 		a.settle(c, good.used, over.used, unproven.used)
 	}
-	return nil
 }
 
 func (a *audit) settle(c *custody, good, over, unproven Quantities) {
