@@ -179,5 +179,8 @@ func (p *Prices) check() error {
 	return nil
 }
 
+// offerInterval is how often offer and boards are looked after.
+const offerInterval = 30 * time.Second
+
 // offerLife is how long one published offer binds.
 func (p *Prices) offerLife() time.Duration { return time.Duration(p.ValidHours) * time.Hour }

@@ -200,5 +200,5 @@ func (o *opener) document(m *message.PutIdentity, by identity.PublicKey, now ide
 	case d.Network() != o.network:
 		return store.IdentityOp{}, code.New(code.WrongNetwork, "an identity document for %s", d.Network())
 	}
-	return store.IdentityOp{Document: *d, Signed: s}, nil
+	return store.IdentityOp{Document: d}, nil
 }

@@ -1,0 +1,283 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/message"
+	"relaymarket/internal/session"
+	"relaymarket/internal/store"
+	"relaymarket/usage"
+)
+
+// Handle takes one request of a session. Each runs in its own goroutine; the session bounds how
+// many there are at a time.
+func (s *Server) Handle(ctx context.Context, sess *session.Server, r session.Request) {
+	s.work.Go(func() {
+		start := time.Now()
+		answer, err := s.dispatch(ctx, sess, r)
+		outcome := "ok"
+		if err != nil {
+			outcome = code.Of(err).String()
+			sess.Fail(r.ID, err)
+		} else {
+			sess.Reply(r.ID, answer)
+		}
+		s.metrics.request(r.Message.Type().String(), outcome, time.Since(start))
+	})
+}
+
+// dispatch does what a message asks for and gives the answer that ends the request.
+func (s *Server) dispatch(ctx context.Context, sess *session.Server, r session.Request) (message.Message, error) {
+	by := sess.Identity()
+	switch m := r.Message.(type) {
+	case *message.Write:
+		return s.write(ctx, by, m)
+	case *message.Read:
+		return s.read(ctx, sess, r.ID, m)
+	case *message.Inventory:
+		return s.inventory(ctx, by, m)
+	case *message.Listen:
+		return nil, s.listen(ctx, sess, r.ID, m)
+	case *message.Delete:
+		return s.delete(ctx, sess, m)
+	case *message.Acknowledge:
+		return s.acknowledge(ctx, sess, m)
+	case *message.RequestUsage:
+		return s.usage(ctx, by, m)
+	case *message.PutIdentity:
+		return s.putIdentity(ctx, by, m)
+	case *message.GetIdentity:
+		return s.getIdentity(ctx, m)
+	case *message.GetOffer:
+		return s.offer()
+	case *message.Account:
+		return s.account(ctx, by)
+	case *message.Contract:
+		return s.contract(ctx, by, m)
+	}
+	return nil, code.New(code.Unsupported, "a relay does not take a %s", r.Message.Type())
+}
+
+// nowMilli is the relay's clock as statements tell it.
+func (s *Server) nowMilli() identity.UnixMilli { return unixMilli(s.now()) }
+
+func (s *Server) write(ctx context.Context, by identity.PublicKey, m *message.Write) (message.Message, error) {
+	op, err := s.opener.write(m, by, s.nowMilli())
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.one(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	if !a.Repeat {
+		for _, c := range m.Contents {
+			s.metrics.bytesIn.Add(float64(len(c)))
+		}
+	}
+	return &message.Written{Receipt: a.signed.Bytes()}, nil
+}
+
+// one decides a single operation; its own failure is the error.
+func (s *Server) one(ctx context.Context, op store.Op) (answer, error) {
+	a, err := s.committer.do(ctx, op)
+	if err != nil {
+		return answer{}, err
+	}
+	return a[0], a[0].Err
+}
+
+// read decides all requests in one commit, and only then sends: rows before bytes. A request
+// that fails for a reason that is no denial ends the whole read after the others were served.
+func (s *Server) read(ctx context.Context, sess *session.Server, id uint64, m *message.Read) (message.Message, error) {
+	ops, err := s.opener.reads(m, sess.Identity(), s.nowMilli())
+	if err != nil {
+		return nil, err
+	}
+	answers, err := s.committer.do(ctx, ops...)
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	for i, a := range answers {
+		switch {
+		case a.Err != nil:
+			if failed == nil {
+				failed = a.Err
+			}
+		case a.Grant == nil:
+			err = sess.Send(ctx, id, &message.ReadData{Index: uint16(i), Denial: a.signed.Bytes()})
+		default:
+			err = s.serve(ctx, sess, id, uint16(i), a.Grant, m.Offset)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return &message.ReadData{Index: uint16(len(ops) - 1), End: true}, nil
+}
+
+// serve sends one record in pieces, the header with the first.
+func (s *Server) serve(ctx context.Context, sess *session.Server, id uint64, index uint16, g *store.Grant, offset uint32) error {
+	header := g.Header.Bytes()
+	for {
+		data, err := s.store.Content(ctx, g, offset, message.MaxPiece)
+		if err != nil {
+			return err
+		}
+		end := offset + uint32(len(data))
+		piece := &message.ReadData{Index: index, Header: header, Offset: offset, Data: data, Last: end >= g.Size}
+		if err := sess.Send(ctx, id, piece); err != nil {
+			return err
+		}
+		s.metrics.bytesOut.Add(float64(len(data)))
+		if piece.Last {
+			return nil
+		}
+		if len(data) == 0 {
+			return code.New(code.Internal, "content ends at %d of %d bytes", end, g.Size)
+		}
+		header, offset = nil, end
+	}
+}
+
+func (s *Server) inventory(ctx context.Context, by identity.PublicKey, m *message.Inventory) (message.Message, error) {
+	list := s.store.Inbox
+	if m.Role == message.RoleSender {
+		list = s.store.Outbox
+	}
+	p, err := list(ctx, by, usage.Arrival(m.After), usage.Arrival(m.Before), s.page(m.Limit))
+	if err != nil {
+		return nil, err
+	}
+	return &message.InventoryPage{Rows: rows(p.Rows), Through: uint64(p.Through), More: p.More, StoreEpoch: s.store.StoreEpoch()}, nil
+}
+
+// page bounds a wish for rows by the relay's own limit.
+func (s *Server) page(wish uint16) int {
+	if wish == 0 || wish > s.limits.MaxPage {
+		return int(s.limits.MaxPage)
+	}
+	return int(wish)
+}
+
+func rows(in []store.InboxRow) []message.Row {
+	out := make([]message.Row, len(in))
+	for i, r := range in {
+		out[i] = message.Row{
+			Digest: r.Digest, From: r.From, To: r.To, ID: string(r.ID), Arrival: uint64(r.Arrival), Size: r.Size,
+			Expiry: r.Expiry, Home: r.Home, Tag: r.Tag, PullsLeft: r.PullsLeft,
+		}
+	}
+	return out
+}
+
+// listen tells what is new for the session's identity until the session or the client ends it.
+// It waits for nudges and reads the store by its own cursor, so that it is never ahead of what
+// is durable and never behind without end.
+func (s *Server) listen(ctx context.Context, sess *session.Server, id uint64, m *message.Listen) error {
+	nudge, stop := s.listeners.add(sess.Identity())
+	defer stop()
+	after := usage.Arrival(m.After)
+	for first := true; ; first = false {
+		p, err := s.store.Inbox(ctx, sess.Identity(), after, 0, int(s.limits.MaxPage))
+		if err != nil {
+			return err
+		}
+		if first || len(p.Rows) > 0 {
+			err := sess.Send(ctx, id, &message.ListenEvent{Rows: rows(p.Rows), Through: uint64(p.Through), More: p.More})
+			if err != nil {
+				return err
+			}
+		}
+		after = p.Through
+		if p.More {
+			continue
+		}
+		select {
+		case <-nudge:
+		case <-ctx.Done():
+			return code.New(code.ShuttingDown, "the listen has ended")
+		}
+	}
+}
+
+func (s *Server) delete(ctx context.Context, sess *session.Server, m *message.Delete) (message.Message, error) {
+	ops, errs, err := s.opener.deletes(m, sess.Identity(), s.nowMilli())
+	if err != nil {
+		return nil, err
+	}
+	receipts, results, err := s.each(ctx, sess, ops, errs)
+	return &message.Deleted{Receipts: receipts, Results: results}, err
+}
+
+func (s *Server) acknowledge(ctx context.Context, sess *session.Server, m *message.Acknowledge) (message.Message, error) {
+	ops, errs, err := s.opener.acks(m, sess.Identity(), s.nowMilli())
+	if err != nil {
+		return nil, err
+	}
+	receipts, results, err := s.each(ctx, sess, ops, errs)
+	return &message.Acknowledged{Receipts: receipts, Results: results}, err
+}
+
+// each decides the good ones of many operations and gives every one its result and, where there
+// is one, its signed receipt.
+func (s *Server) each(ctx context.Context, sess *session.Server, ops []store.Op, errs []error) ([][]byte, []message.Result, error) {
+	var good []store.Op
+	for _, op := range ops {
+		if op != nil {
+			good = append(good, op)
+		}
+	}
+	answers, err := s.committer.do(ctx, good...)
+	if err != nil {
+		return nil, nil, err
+	}
+	receipts, results := make([][]byte, len(ops)), make([]message.Result, len(ops))
+	for i, op := range ops {
+		e := errs[i]
+		if op != nil {
+			a := answers[0]
+			answers = answers[1:]
+			if e = a.Err; e == nil && !a.signed.IsZero() {
+				receipts[i] = a.signed.Bytes()
+			}
+		}
+		results[i] = message.NewResult(e)
+		if code.Of(e) == code.BadSignature {
+			sess.Strike()
+		}
+	}
+	return receipts, results, nil
+}
+
+func (s *Server) putIdentity(ctx context.Context, by identity.PublicKey, m *message.PutIdentity) (message.Message, error) {
+	op, err := s.opener.document(m, by, s.nowMilli())
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.one(ctx, op)
+	return &message.OK{}, err
+}
+
+func (s *Server) getIdentity(ctx context.Context, m *message.GetIdentity) (message.Message, error) {
+	d, err := s.store.Identity(ctx, m.Key)
+	if err != nil {
+		return nil, err
+	}
+	return &message.Identity{Document: d.Bytes()}, nil
+}
+
+func (s *Server) offer() (message.Message, error) {
+	o := s.offers.get()
+	if o.IsZero() {
+		return nil, code.New(code.Busy, "the first offer is being made")
+	}
+	return &message.Offer{Offer: o.Signed().Bytes()}, nil
+}

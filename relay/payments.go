@@ -1,0 +1,115 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"relaymarket/contract"
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/store"
+	"relaymarket/usage"
+)
+
+// When the relay asks for money: at this much unpaid, or half of the credit if that is more.
+const minAsk usage.Sat = 1_000
+
+// askInterval is how often accounts are looked at; a request is made once per sum.
+const askInterval = 10 * time.Second
+
+// closeTolerance is the share of the own meter, in percent, that a client's close may leave unpaid:
+// to insist on the last percent would cost both sides the wait for the expiry.
+const closeTolerance = 10
+
+// requestPayments asks clients for what they owe, when it is worth a message, and again before
+// the time for cooperation ends.
+func (s *Server) requestPayments(ctx context.Context) error {
+	return every(ctx, askInterval, func() error {
+		for _, c := range s.runner.Contracts() {
+			if err := s.requestPayment(ctx, c); err != nil {
+				s.log.Warn("asking for payment failed; it is tried again", "contract", c.ID(), "err", err)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Server) requestPayment(ctx context.Context, c contract.Contract) error {
+	if !c.Service() {
+		return nil
+	}
+	acc, err := s.store.Account(ctx, c.ID())
+	if err != nil {
+		return err
+	}
+	total, unpaid := meter(acc)
+	if unpaid == 0 || unpaid < askAt(acc) && s.runner.Tip() < c.Summary().CloseUntil-min(c.Summary().CloseUntil, 6) {
+		return nil
+	}
+	if total <= c.Asked().Amount {
+		return nil
+	}
+	report, err := s.report(ctx, c.ID(), true)
+	if err != nil {
+		return err
+	}
+	d := identity.StatementDigest(identity.TypeUsageReport, report.Statement)
+	ask, err := s.runner.AskPayment(ctx, c.ID(), total, d)
+	if err != nil || ask.IsZero() {
+		return err
+	}
+	if !s.sessions.push(c.Peer(), ask) {
+		s.log.Debug("the client is not here; it is asked when it comes", "client", c.Peer().Name())
+	}
+	return nil
+}
+
+// meter is what the relay's log says is due in all, the contract price included and never above
+// the escrow, and how much of it is not paid.
+func meter(a store.Account) (total, unpaid usage.Sat) {
+	total = min(a.ContractPrice+a.Owed.CeilSat(), a.Value)
+	return total, total - min(total, a.Paid)
+}
+
+func askAt(a store.Account) usage.Sat { return max(a.Credit/2, minAsk) }
+
+// due is the least cumulative payment for which the relay agrees to close.
+func (s *Server) due(ctx context.Context, c contract.Contract) (usage.Sat, error) {
+	acc, err := s.store.Account(ctx, c.ID())
+	if code.Of(err) == code.ContractUnknown {
+		return c.Paid(), nil // it never served
+	} else if err != nil {
+		return 0, err
+	}
+	total, unpaid := meter(acc)
+	return max(c.Paid(), total-unpaid*closeTolerance/100-min(unpaid, 1)), nil
+}
+
+// CloseContract asks the client to close now, for what has been agreed or, if that is more, for
+// what the log says. The relay's signature on the close leaves with it, so nothing is served
+// on the contract afterwards.
+func (s *Server) CloseContract(ctx context.Context, id usage.ContractID) (ContractStatus, error) {
+	c, err := s.runner.Contract(id)
+	if err != nil {
+		return ContractStatus{}, err
+	}
+	acc, err := s.store.Account(ctx, id)
+	if err != nil {
+		return ContractStatus{}, err
+	}
+	report, err := s.report(ctx, id, true)
+	if err != nil {
+		return ContractStatus{}, err
+	}
+	total, _ := meter(acc)
+	d := identity.StatementDigest(identity.TypeUsageReport, report.Statement)
+	offer, err := s.runner.OfferClose(ctx, id, max(total, c.Paid()), c.Terms().SettleFeeRate, d)
+	if err != nil {
+		return ContractStatus{}, err
+	}
+	s.sessions.push(c.Peer(), offer)
+	if c, err = s.runner.Contract(id); err != nil {
+		return ContractStatus{}, err
+	}
+	return s.contractStatus(ctx, c)
+}
