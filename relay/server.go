@@ -373,3 +373,6 @@ func (s *Server) certificate() (cert tlsCertificate, pin identity.Digest, err er
 	}
 	return transport.ParseCertificate(crt, key)
 }
+
+// OfferAddresses are the addresses that the current offer tells.
+func (s *Server) OfferAddresses() []identity.Address { return s.offers.get().Addresses }
