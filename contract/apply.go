@@ -20,13 +20,7 @@ func (c Contract) Apply(e Event) (Contract, []Effect, error) {
 
 // consequences are the effects that follow from the difference of two contracts alone.
 func (c Contract) consequences(old Contract) []Effect {
-	var out []Effect
-	known := old.Watches()
-	for _, w := range c.Watches() {
-		if !slices.ContainsFunc(known, w.same) {
-			out = append(out, w)
-		}
-	}
+	out := c.newWatches(old)
 	if f := c.Funds(); f != old.Funds() && f != (Funds{}) {
 		out = append(out, Expose{f})
 	}
@@ -35,6 +29,22 @@ func (c Contract) consequences(old Contract) []Effect {
 	}
 	if c.Forgettable() && !old.Forgettable() {
 		out = append(out, Forget{})
+	}
+	return out
+}
+
+// newWatches are those that the old contract did not have. Most events change none, and making the
+// list costs curve arithmetic.
+func (c Contract) newWatches(old Contract) []Effect {
+	if c.signed() == old.signed() && c.facts.spend == old.facts.spend {
+		return nil
+	}
+	var out []Effect
+	known := old.Watches()
+	for _, w := range c.Watches() {
+		if !slices.ContainsFunc(known, w.same) {
+			out = append(out, w)
+		}
 	}
 	return out
 }

@@ -1,0 +1,327 @@
+package contract
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/btcsuite/btcd/wire/v2"
+	"pgregory.net/rapid"
+
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/usage"
+)
+
+// life is a world under a random schedule: messages are lost, doubled and held back, either side is
+// away for a while or for good, blocks leave out what they like, and the chain is reorganised.
+type life struct {
+	*world
+	rt   *rapid.T
+	seen map[*party][]block // the chain as each party last saw it
+	away map[*party]bool
+	high map[*party]usage.Sat // the highest payment each has known
+}
+
+func newLife(rt *rapid.T) *life {
+	l := &life{
+		world: newWorld(rt), rt: rt, seen: map[*party][]block{}, away: map[*party]bool{}, high: map[*party]usage.Sat{},
+	}
+	p := l.proposal()
+	p.Value = usage.Sat(rapid.Uint64Range(5_000, 130_000).Draw(rt, "V"))
+	p.Prepaid = usage.Sat(rapid.Uint64Range(0, uint64(p.Value)-700).Draw(rt, "prepaid"))
+	p.Duration = usage.Height(rapid.Uint32Range(30, 70).Draw(rt, "duration"))
+	fitChange(&p)
+	l.do(l.client, p)
+	return l
+}
+
+func (l *life) parties() []*party { return []*party{l.client, l.relay} }
+
+func (l *life) pick(name string) *party {
+	return l.parties()[rapid.IntRange(0, 1).Draw(l.rt, name)]
+}
+
+func (l *life) chance(name string) bool { return rapid.Bool().Draw(l.rt, name) }
+
+// sync brings a party's view of the chain up to date, as a watcher does after any absence.
+func (l *life) sync(p *party) {
+	if l.away[p] || p.c.stage == stageNew {
+		return
+	}
+	old, now := l.seen[p], l.chain.blocks
+	same := 0
+	for same < len(old) && same < len(now) && sameBlock(old[same], now[same]) {
+		same++
+	}
+	if same < len(old) {
+		l.do(p, BlockDisconnected{l.chain.start + 1 + usage.Height(same)})
+	}
+	for i := same; i < len(now); i++ {
+		l.do(p, BlockConnected{
+			Height: l.chain.start + 1 + usage.Height(i), Txs: now[i].txs, Key: p.key,
+			FeeRate: rapid.Uint64Range(0, 4_000).Draw(l.rt, "rate"), Stamp: l.stamp(),
+		})
+	}
+	l.seen[p] = slices.Clone(now)
+	for _, tx := range l.chain.pool {
+		l.do(p, TxSeen{tx, l.stamp()})
+	}
+}
+
+func sameBlock(a, b block) bool {
+	return len(a.txs) == len(b.txs) && (len(a.txs) == 0 || &a.txs[0] == &b.txs[0])
+}
+
+// wish tries what a party may want; being refused with a code is fine.
+func (l *life) wish(p *party, e Event) {
+	err := l.try(p, e)
+	if code.Of(err) == code.Internal {
+		l.rt.Fatalf("%T: %v", e, err)
+	}
+}
+
+func (l *life) sum(name string) usage.Sat {
+	return usage.Sat(rapid.Uint64Range(0, 135_000).Draw(l.rt, name))
+}
+
+func (l *life) rate() uint64 { return rapid.Uint64Range(900, 20_000).Draw(l.rt, "close rate") }
+
+// step does one random thing.
+func (l *life) step() {
+	c, r := l.client, l.relay
+	switch rapid.IntRange(0, 13).Draw(l.rt, "step") {
+	case 0, 1, 2, 3:
+		l.deliverOne(l.pick("to"))
+	case 4:
+		l.wishClient(Pay{Amount: l.sum("pay"), Report: identity.Tagged("r"), Key: c.key, Stamp: l.stamp()})
+	case 5:
+		l.wishRelay(AskPayment{Amount: l.sum("ask"), Stamp: l.stamp()})
+	case 6:
+		if l.chance("close") {
+			l.wishRelay(OfferClose{Amount: l.sum("final"), FeeRate: l.rate(), Key: r.key, Stamp: l.stamp()})
+		} else {
+			l.wishClient(Close{Amount: l.sum("final"), FeeRate: l.rate(), Key: c.key, Stamp: l.stamp()})
+		}
+	case 7:
+		l.wishClient(AcceptClose{Max: l.sum("max"), Key: c.key})
+	case 8:
+		if l.chance("settle") && l.chance("really") {
+			l.wishRelay(Settle{r.key})
+		}
+		l.wishClient(PublishFunding{})
+	case 9:
+		p := l.pick("away")
+		l.away[p] = !l.away[p]
+	case 10:
+		l.reorg(rapid.IntRange(1, 4).Draw(l.rt, "depth"))
+	case 11:
+		l.restart(l.pick("restart"))
+	default:
+		for range rapid.IntRange(1, 5).Draw(l.rt, "blocks") {
+			l.chain.mine(func(*wire.MsgTx) bool { return rapid.IntRange(0, 3).Draw(l.rt, "mined") > 0 })
+		}
+	}
+	l.sync(c)
+	l.sync(r)
+	l.invariants()
+}
+
+func (l *life) wishClient(e Event) {
+	if !l.away[l.client] {
+		l.wish(l.client, e)
+	}
+}
+
+func (l *life) wishRelay(e Event) {
+	if !l.away[l.relay] {
+		l.wish(l.relay, e)
+	}
+}
+
+// deliverOne hands over some message: any that waits, lost or doubled as it comes.
+func (l *life) deliverOne(p *party) {
+	if len(p.inbox) == 0 || l.away[p] {
+		return
+	}
+	i := rapid.IntRange(0, min(1, len(p.inbox)-1)).Draw(l.rt, "which")
+	v := l.open(p.inbox[i])
+	fate := rapid.IntRange(0, 5).Draw(l.rt, "fate")
+	if fate != 0 {
+		p.inbox = slices.Delete(slices.Clone(p.inbox), i, i+1)
+	}
+	if fate == 1 {
+		return // lost
+	}
+	p.due = min(l.sum("due"), p.c.paid+500)
+	l.wish(p, l.event(p, v))
+}
+
+func (l *life) reorg(n int) {
+	for range min(n, len(l.chain.blocks)) {
+		l.chain.undo()
+	}
+}
+
+// restart performs what Resume says, as after a crash.
+func (l *life) restart(p *party) {
+	if !l.away[p] {
+		l.perform(p, p.c.Resume())
+	}
+}
+
+// invariants hold after every step.
+func (l *life) invariants() {
+	c, r := l.client.c, l.relay.c
+	for _, p := range l.parties() {
+		if p.c.paid < l.high[p] {
+			l.rt.Fatalf("%s: a payment fell from %d to %d", p.role, l.high[p], p.c.paid)
+		}
+		l.high[p] = p.c.paid
+		l.conserved(p.c)
+		l.served(p.c)
+	}
+	if r.paid > c.paid || r.n > c.n {
+		l.rt.Fatalf("the relay has update %d of %d sat, given were %d of %d", r.n, r.paid, c.n, c.paid)
+	}
+}
+
+// conserved: what the chain shows of the escrow is all of V, and nobody was paid less than agreed.
+func (l *life) conserved(c Contract) {
+	s, at, ok := c.Spend()
+	if !ok {
+		return
+	}
+	if s.Client+s.Relay+s.Fee != c.terms.Value {
+		l.rt.Fatalf("%s: %d + %d + %d of %d sat", s.Kind, s.Client, s.Relay, s.Fee, c.terms.Value)
+	}
+	switch s.Kind {
+	case SpendSettlement, SpendClose:
+		if c.role == Relay && s.Relay+s.Fee < c.terms.FirstPayment {
+			l.rt.Fatalf("%s gives the relay %d + %d", s.Kind, s.Relay, s.Fee)
+		}
+	case SpendRefund:
+		if at <= c.terms.Expiry {
+			l.rt.Fatalf("a refund in block %d, E is %d", at, c.terms.Expiry)
+		}
+	default:
+		l.rt.Fatalf("a spend of kind %s", s.Kind)
+	}
+}
+
+// served: service only on a funding that is deep enough, in time, and not after a closing signature.
+func (l *life) served(c Contract) {
+	if c.Service() && (c.depth() < usage.Height(c.terms.Depth) || c.tip >= c.terms.ServiceUntil() || c.closing || c.facts.spentAt > 0) {
+		l.rt.Fatalf("service in %+v", c.Summary())
+	}
+}
+
+// alone: from here on only these parties live; each must get out with what is its own.
+func (l *life) alone(survivors ...*party) {
+	for _, p := range l.parties() {
+		l.away[p] = !slices.Contains(survivors, p)
+		p.deaf = true
+		p.inbox = nil
+		l.sync(p)
+	}
+	end := l.client.c.terms.Expiry + 40
+	for l.chain.tip() < end {
+		l.chain.mine(nil)
+		for _, p := range l.parties() {
+			l.sync(p)
+		}
+	}
+	for _, p := range survivors {
+		l.out(p)
+	}
+}
+
+// out checks that a survivor is not stuck: its contract is at an end, and it has its money.
+func (l *life) out(p *party) {
+	c := p.c
+	switch c.State() {
+	case StateNew, StateAborted, StateFailed, StateArchived:
+	case StateSigned, StateFunding:
+		if c.depth() > 0 || p.role == Relay {
+			l.rt.Fatalf("%s is stuck: %+v", p.role, c.Summary())
+		}
+		return // the client's coins are still its own: it may spend them elsewhere
+	default:
+		l.rt.Fatalf("%s is stuck: %+v", p.role, c.Summary())
+	}
+	s, _, ok := c.Spend()
+	if !ok {
+		return
+	}
+	if p.role == Relay && l.paidTo(p) != s.Relay {
+		l.rt.Fatalf("the relay has %d of %d", l.paidTo(p), s.Relay)
+	}
+	if p.role == Client && s.Client+s.Relay+s.Fee == c.terms.Value && l.paidTo(p) == 0 && s.Client >= dustLimit+FeeFor(4_000*5/4, sweepWeight) {
+		l.rt.Fatalf("the client has nothing of %d", s.Client)
+	}
+}
+
+func TestAnyScheduleConservesAndEnds(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		l := newLife(rt)
+		for range rapid.IntRange(0, 40).Draw(rt, "steps") {
+			l.step()
+		}
+		switch rapid.IntRange(0, 2).Draw(rt, "who survives") {
+		case 0:
+			l.alone(l.client)
+		case 1:
+			l.alone(l.relay)
+		case 2:
+			l.alone(l.client, l.relay)
+		}
+	})
+}
+
+// TestRelayAliveIsPaid: a relay that lives gets its last payment less the fee, whatever the client
+// does, unless it agreed to another close itself.
+func TestRelayAliveIsPaid(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		l := newLife(rt)
+		l.deliver()
+		for range rapid.IntRange(3, 12).Draw(rt, "blocks") {
+			l.chain.mine(nil)
+			l.sync(l.client)
+			l.sync(l.relay)
+		}
+		for range rapid.IntRange(0, 4).Draw(rt, "payments") {
+			l.wish(l.client, Pay{Amount: l.sum("pay"), Key: l.client.key, Stamp: l.stamp()})
+			for len(l.relay.inbox)+len(l.client.inbox) > 0 {
+				l.deliver()
+			}
+		}
+		paid := l.relay.c.Paid()
+		l.alone(l.relay)
+		s, _, ok := l.relay.c.Spend()
+		if !ok || s.Kind == SpendRefund || s.Relay+s.Fee < paid || s.Fee > FeeFor(16_000, settleWeight) {
+			rt.Fatalf("paid were %d: %+v", paid, l.relay.c.Summary())
+		}
+	})
+}
+
+// TestDuplicatesChangeNothing: every message of a conversation again, in any order.
+func TestDuplicatesChangeNothing(t *testing.T) {
+	w := active(t)
+	w.pay(3_000)
+	w.do(w.relay, AskPayment{Amount: 3_500, Stamp: w.stamp()})
+	w.deliver()
+	w.pay(4_000)
+	rapid.Check(t, func(rt *rapid.T) {
+		p := []*party{w.client, w.relay}[rapid.IntRange(0, 1).Draw(rt, "to")]
+		all := w.other(p).sent
+		v := w.open(all[rapid.IntRange(0, len(all)-1).Draw(rt, "message")])
+		next, effects, err := p.c.Apply(w.event(p, v))
+		if err == nil && (next.paid != p.c.paid || next.n != p.c.n || next.State() != p.c.State()) {
+			rt.Fatalf("a repeated %T changed the contract", v.Message())
+		}
+		for _, e := range effects {
+			if s, ok := e.(Send); ok && !slices.ContainsFunc(p.sent, func(o identity.Signed) bool { return string(o.Statement) == string(s.Statement) }) {
+				rt.Fatalf("a repeated %T was answered in another way", v.Message())
+			}
+		}
+	})
+}
