@@ -140,13 +140,23 @@ func (r *Runner) drive(ctx context.Context, nonce contract.Nonce, ex Exchange) e
 			return err
 		}
 		if answer.IsZero() {
-			return code.Wrap(code.BadState, errNoReply, "the relay")
+			return r.unanswered(c)
 		}
 		if _, err := r.Receive(ctx, c.Peer(), answer); err != nil {
 			return err
 		}
 	}
 	return code.New(code.BadState, "the relay's answers lead nowhere")
+}
+
+// unanswered says whether silence will do: a closing transaction is answered by the chain, and what
+// an abort tells needs no answer; an opening goes nowhere without one.
+func (r *Runner) unanswered(c contract.Contract) error {
+	switch c.State() {
+	case contract.StateOpening, contract.StateVerified, contract.StateSigned:
+		return code.Wrap(code.BadState, errNoReply, "the relay")
+	}
+	return nil
 }
 
 // Pay signs a payment update for a cumulative sum and delivers it.

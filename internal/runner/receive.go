@@ -47,7 +47,7 @@ func (r *Runner) act(ctx context.Context, id usage.ContractID, ex Exchange, even
 	return c, nil
 }
 
-// Say does one thing of this side's own will and gives the signed statement that it makes, for
+// say does one thing of this side's own will and gives the signed statement that it makes, for
 // the relay to push to the client's session. Zero when it makes none.
 func (r *Runner) say(ctx context.Context, id usage.ContractID, event func(contract.Contract, acting) contract.Event) (identity.Signed, error) {
 	c, err := r.Contract(id)

@@ -135,19 +135,29 @@ func (r *Runner) resume(ctx context.Context) error {
 		return err
 	}
 	for _, c := range r.Contracts() {
-		key, err := r.keyOf(c.Nonce())
-		if err != nil {
-			return err
+		if c.Forgettable() {
+			continue
 		}
-		effects, err := c.Resume(key)
-		if err != nil {
-			return code.Wrap(code.Internal, err, "contract %x cannot be resumed", c.Nonce())
-		}
-		if err := r.perform(ctx, c.Nonce(), effects, nil); err != nil {
+		if err := r.perform(ctx, c.Nonce(), covered(c, c.Resume()), nil); err != nil {
 			r.Log.Warn("an effect is left for the next block", "contract", c.ID().String()[:8], "err", err)
 		}
 	}
 	return nil
+}
+
+// covered spares a living contract the search through all blocks since its opening: whatever they
+// held was applied in the batch that moved the cursor over them.
+func covered(c contract.Contract, effects []contract.Effect) []contract.Effect {
+	if s := c.Summary(); s.Depth == 0 || s.SpentAt != 0 {
+		return effects
+	}
+	for i, e := range effects {
+		if w, ok := e.(contract.Watch); ok {
+			w.From = 0
+			effects[i] = w
+		}
+	}
+	return effects
 }
 
 // step applies one event to one contract, stores the result, and performs its effects. Statements
