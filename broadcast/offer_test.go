@@ -204,7 +204,7 @@ func TestOpenOrder(t *testing.T) {
 	forged.Proof.Sig[5] ^= 1
 
 	lazy := v.Offer
-	for leadingZeros(powHash(v.Core(), lazy.Nonce)) >= int(lazy.PowBits) {
+	for leadingZeros(powHash(v.Core(), lazy.Nonce)) != int(lazy.PowBits)-1 { // one bit short
 		lazy.Nonce++
 	}
 	unworked := signAnyway(t, lazy, 1)

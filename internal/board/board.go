@@ -71,14 +71,17 @@ func New(cfg Config) *Board {
 }
 
 // Restore puts the offers of Config.Dir on the board, under the rules of Add. What it refuses
-// is reported; expired offers are removed from the directory without a word.
+// is reported; expired offers are removed from the directory without a word, and a directory
+// that is not there yet is empty.
 func (b *Board) Restore() error {
 	if b.cfg.Dir == nil {
 		return nil
 	}
 	kept, err := b.cfg.Dir.Collect()
 	var bad tally
-	bad.add(err)
+	if code.Of(err) != code.NotFound {
+		bad.add(err)
+	}
 	for _, s := range kept {
 		err := b.add(s, false)
 		if code.Of(err) == code.OfferExpired {

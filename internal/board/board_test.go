@@ -255,8 +255,8 @@ func TestRestart(t *testing.T) {
 	dir := NewDir(filepath.Join(t.TempDir(), "offers"))
 	keep := func(c *Config) { c.Dir, c.MaxOffers = dir, 3 }
 	b, _ := newBoard(keep)
-	if code.Of(b.Restore()) != code.NotFound {
-		t.Error("a missing directory is not reported")
+	if err := b.Restore(); err != nil {
+		t.Errorf("a new board: %v", err)
 	}
 	short := offer(t, 1, func(o *broadcast.Offer) { o.ValidUntil = o.Time + 5000; o.PowBits = 4 })
 	stay, weak, strong := offer(t, 2, bits(2)), offer(t, 3, nil), offer(t, 4, bits(3))
@@ -268,9 +268,16 @@ func TestRestart(t *testing.T) {
 	if found, err := dir.Collect(); err != nil || len(found) != 3 {
 		t.Fatalf("%d files: %v", len(found), err)
 	}
+	junk := filepath.Join(dir.path, "junk.offer")
+	if err := os.WriteFile(junk, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	again, c := newBoard(keep)
 	c.wind(6000)
-	if err := again.Restore(); err != nil {
+	if err := again.Restore(); code.Of(err) != code.Malformed {
+		t.Fatalf("junk among the kept offers: %v", err)
+	}
+	if err := os.Remove(junk); err != nil {
 		t.Fatal(err)
 	}
 	got := again.Offers()
