@@ -50,6 +50,9 @@ type Outgoing struct {
 	// Flushed are pending acknowledgements that travel in these records; they are pending no
 	// more.
 	Flushed []PendingID
+	// Replaces, if not zero, is an order for the same records that is given up in the same
+	// step, because it expired or another contract pays now.
+	Replaces identity.Digest
 }
 
 // OutgoingRecord is one record of an Outgoing.
@@ -232,5 +235,8 @@ type Evidence struct {
 	Contract usage.ContractID
 	Saved    identity.UnixMilli
 	Name     string // what it is, for the user
-	Bytes    []byte // at most 48 KiB
+	Bytes    []byte // at most MaxEvidence
 }
+
+// MaxEvidence is the largest paper that is kept, in bytes: a row of the store.
+const MaxEvidence = 60 << 10
