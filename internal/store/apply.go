@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 
 	"relaymarket/identity"
@@ -21,8 +22,11 @@ func (r *Relay) Apply(ctx context.Context, now identity.UnixMilli, ops []Op) ([]
 	jobs = append(jobs, closeDue)
 	for i, op := range ops {
 		jobs = append(jobs, func(t *tx) *step {
-			var s *step
-			s, outs[i] = t.decide(op)
+			s, out := t.decide(op)
+			if out.repeats(outs[i]) {
+				return nil
+			}
+			outs[i] = out
 			return s
 		})
 	}
@@ -30,6 +34,15 @@ func (r *Relay) Apply(ctx context.Context, now identity.UnixMilli, ops []Op) ([]
 		return nil, err
 	}
 	return outs, nil
+}
+
+// repeats tells, in a later attempt of one Apply, that the earlier attempt was committed after
+// all: then the earlier outcome stands, with what was new in it.
+func (o Outcome) repeats(earlier Outcome) bool {
+	if !o.Repeat || earlier.Repeat || earlier.Err != nil {
+		return false
+	}
+	return earlier.Grant != nil && o.Grant != nil || earlier.Statement != nil && bytes.Equal(o.Statement, earlier.Statement)
 }
 
 // decide looks at one operation. A refused one writes nothing.

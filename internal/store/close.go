@@ -40,6 +40,9 @@ func (t *tx) closeRecord(s *step, v *stored, evidence identity.Signed, order ide
 		if err != nil {
 			return nil, err
 		}
+		if l.time(t.now) >= v.end {
+			return nil, code.New(code.Expired, "the record's custody is over")
+		}
 		r.LogEpoch, r.RowIndex = l.epoch, l.rows
 		if err := t.chargeClose(s, l.copy(), v, evidence, r.Arrival); err != nil {
 			return nil, err
@@ -73,13 +76,13 @@ func (t *tx) chargeClose(s *step, l *ledger, v *stored, evidence identity.Signed
 	}
 	left := v.MaxPulls - uint16(min(used, uint64(v.MaxPulls)))
 	in := usage.RowInput{
-		Kind: usage.RowDelete, Arrival: at, Time: t.now, Bytes: v.facts().Billable(), Receipt: v.receipt,
+		Kind: usage.RowDelete, Arrival: at, Time: l.time(t.now), Bytes: v.facts().Billable(), Receipt: v.receipt,
 		Record: v.digest, Accepted: v.accepted, Evidence: evidence.Bytes(),
 	}
 	if err := l.append(s, in); err != nil {
 		return err
 	}
-	rest, err := usage.Rest(v.facts(), v.accepted, t.now, v.end, left)
+	rest, err := usage.Rest(v.facts(), v.accepted, in.Time, v.end, left)
 	if err != nil {
 		return code.Wrap(code.Internal, err, "closing a record")
 	}

@@ -130,7 +130,7 @@ func (t *tx) openLedger(ref accountRef, open map[accountRef]*ledger) (*ledger, e
 // catchUp closes what has ended in several commits, until one commit can take the rest.
 func (r *Relay) catchUp(ctx context.Context, now identity.UnixMilli) error {
 	for {
-		full, err := r.muchDue(ctx, max(now, r.time))
+		full, err := r.muchDue(ctx, max(now, r.clock))
 		if err != nil || !full {
 			return err
 		}

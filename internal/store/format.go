@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -51,7 +52,28 @@ func (f format) create(ctx context.Context, e Engine, initial func() ([]Pair, er
 	}
 	g := Group{Shard: metaShard, MustBeAbsent: [][]byte{formatKey}}
 	g.Puts = append([]Pair{{formatKey, f.value(f.version)}}, pairs...)
-	return code.Wrap(code.Internal, e.Commit(ctx, []Group{g})[0], "creating the store")
+	return insist(ctx, e, g)
+}
+
+// insist commits a group that may be repeated, whatever others do meanwhile. That a key exists
+// means that it, or somebody else's like it, is there.
+func insist(ctx context.Context, e Engine, g Group) error {
+	var last error
+	for range maxAttempts {
+		v, err := shardVersion(ctx, e, g.Shard)
+		if err != nil {
+			return err
+		}
+		g.Expect = v.Number
+		last = e.Commit(ctx, []Group{g})[0]
+		if last == nil || errors.Is(last, ErrExists) {
+			return nil
+		}
+		if !errors.Is(last, ErrStale) && !errors.Is(last, ErrUnknown) {
+			break
+		}
+	}
+	return code.Wrap(code.Internal, last, "writing to the store")
 }
 
 // migrate runs the migrations one by one, each sealed by its new version number.
@@ -76,12 +98,7 @@ func (f format) migrate(ctx context.Context, e Engine, at uint16) error {
 
 // putMeta writes one pair into the meta shard while nobody else commits.
 func putMeta(ctx context.Context, e Engine, pairs ...Pair) error {
-	v, err := shardVersion(ctx, e, metaShard)
-	if err != nil {
-		return err
-	}
-	g := Group{Shard: metaShard, Expect: v.Number, Puts: pairs}
-	return code.Wrap(code.Internal, e.Commit(ctx, []Group{g})[0], "writing to the store")
+	return insist(ctx, e, Group{Shard: metaShard, Puts: pairs})
 }
 
 // storeKey holds what a relay's store was created with.

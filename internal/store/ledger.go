@@ -46,6 +46,10 @@ func (l *ledger) books() usage.Account {
 	}
 }
 
+// time is the time of the next row: the clock, but never before the last row. They differ only
+// after the operator has set the clock back.
+func (l *ledger) time(now identity.UnixMilli) identity.UnixMilli { return max(now, l.log.LastTime) }
+
 // append adds a row to the log, with its hashes, and moves what it billed from pledged to used.
 func (l *ledger) append(s *step, in usage.RowInput) error {
 	row, state, err := usage.AppendRow(l.log, l.Prices, in)

@@ -125,6 +125,9 @@ func (t *tx) refusal(v *stored, reader identity.PublicKey) (usage.Reason, []iden
 		if err != nil {
 			return 0, nil, err
 		}
+		if l.time(t.now) >= v.end {
+			return usage.ReasonExpired, nil, nil
+		}
 		if l.State == AccountClosed || l.State == AccountSuspended && l.Payer != reader {
 			return usage.ReasonSuspended, nil, nil
 		}
@@ -254,10 +257,13 @@ func (t *tx) chargeRead(op ReadOp, s *step, v *stored) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if l.time(t.now) > op.Request.NotAfter {
+		return 0, code.New(code.Expired, "the read request is past the last row's time")
+	}
 	l = l.copy()
 	index := l.rows
 	in := usage.RowInput{
-		Kind: usage.RowRead, Arrival: t.arrive(1), Time: t.now, Bytes: v.size(), Receipt: v.receipt,
+		Kind: usage.RowRead, Arrival: t.arrive(1), Time: l.time(t.now), Bytes: v.size(), Receipt: v.receipt,
 		Record: v.digest, Evidence: op.Request.Signed().Bytes(),
 	}
 	if err := l.append(s, in); err != nil {

@@ -34,12 +34,12 @@ type Relay struct {
 	homes     homes
 
 	mu         sync.Mutex         // held by whoever commits; guards what follows
-	clock      identity.UnixMilli // the clock at the last commit; 0 at first
-	time       identity.UnixMilli // of the last row at the latest
+	clock      identity.UnixMilli // at the last commit; never back but by ConfirmClock
 	last       usage.Arrival      // last arrival given
 	saved      clock
 	versions   map[uint8]uint64 // of shards, as far as known
 	acked      map[uint8]uint64 // the highest acknowledged, never forgotten
+	doubt      map[uint8]bool   // shards where a commit may still be under way
 	ledgers    map[accountRef]*ledger
 	nextDue    [Shards]uint64 // earliest end of custody in a shard; 0: unknown
 	groupBase  GroupID
@@ -81,7 +81,7 @@ func openRelay(ctx context.Context, e Engine, o Options) (*Relay, error) {
 		return nil, err
 	}
 	r := &Relay{
-		engine: e, options: o, versions: make(map[uint8]uint64), acked: make(map[uint8]uint64),
+		engine: e, options: o, versions: make(map[uint8]uint64), acked: make(map[uint8]uint64), doubt: make(map[uint8]bool),
 		ledgers: make(map[accountRef]*ledger),
 	}
 	if _, err := io.ReadFull(o.Rand, r.groupBase[:8]); err != nil {
@@ -90,8 +90,7 @@ func openRelay(ctx context.Context, e Engine, o Options) (*Relay, error) {
 	return r, r.load(ctx)
 }
 
-// load reads the header and the clock. Arrivals go on above the ceiling, rows after the last
-// one that can have been written.
+// load reads the header and the clock. Arrivals go on above the ceiling.
 func (r *Relay) load(ctx context.Context) error {
 	got, err := r.engine.Get(ctx, metaShard, [][]byte{storeKey, clockKey})
 	if err != nil {
@@ -108,11 +107,8 @@ func (r *Relay) load(ctx context.Context) error {
 	}
 	r.nums, r.last = r.header.numbers, r.saved.ceiling
 	r.clock = r.saved.ms
-	if r.saved.rows > 0 {
-		r.time = r.saved.rows + clockStep - 1
-	}
 	r.watermark.Store(uint64(r.last))
-	r.shown.Store(uint64(r.time))
+	r.shown.Store(uint64(r.clock))
 	return r.loadHomes(ctx)
 }
 
@@ -130,7 +126,8 @@ func (r *Relay) Watermark() usage.Arrival { return usage.Arrival(r.watermark.Loa
 func (r *Relay) StoreEpoch() [16]byte { return r.header.epoch }
 
 // ConfirmClock is the operator's word that the clock is right although it is far from the
-// last commit. If it went back, rows keep the later time until the clock reaches it again.
+// last commit. If it went back, the logs that have later rows already keep their last time
+// until the clock reaches it again.
 func (r *Relay) ConfirmClock(ctx context.Context, now identity.UnixMilli) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -19,8 +20,7 @@ type job func(*tx) *step
 type tx struct {
 	*Relay
 	ctx      context.Context
-	now      identity.UnixMilli // for rows: the clock, but never before the last row
-	clock    identity.UnixMilli // the clock itself
+	now      identity.UnixMilli // the clock, but never before the last commit
 	badClock error              // it cannot be believed
 	asOf     usage.Arrival      // everything up to here was synced when the attempt began
 	last     usage.Arrival      // last arrival given
@@ -46,12 +46,12 @@ const (
 
 func (r *Relay) begin(ctx context.Context, now identity.UnixMilli) *tx {
 	t := &tx{
-		Relay: r, ctx: ctx, now: max(now, r.time), clock: max(now, r.clock), asOf: r.Watermark(), last: r.last, next: r.saved,
+		Relay: r, ctx: ctx, now: max(now, r.clock), asOf: r.Watermark(), last: r.last, next: r.saved,
 		seen: make(map[string][]byte), changed: make(map[accountRef]*ledger),
 		pulled: make(map[place][]pulled),
 	}
 	if r.clock != 0 && (now > r.clock+maxClockAhead || now+maxClockBehind < r.clock) {
-		t.now, t.clock = r.time, r.clock
+		t.now = r.clock
 		t.badClock = code.New(code.ClockWrong, "the clock shows %d ms, the last commit was at %d ms; the operator must confirm the clock", now, r.clock)
 	}
 	return t
@@ -169,8 +169,9 @@ func (t *tx) accept(job int, s *step) {
 // the same; the others must be decided again.
 func (t *tx) commit() (map[int]bool, error) {
 	t.keepClock()
-	packed := t.packer.all()
+	packed := t.fence(t.packer.all())
 	if len(packed) == 0 {
+		t.publish()
 		return nil, nil
 	}
 	groups, err := t.groups(packed)
@@ -183,12 +184,13 @@ func (t *tx) commit() (map[int]bool, error) {
 			err = t.settle(groups[i], err)
 		}
 		if err != nil {
-			t.Relay.last = t.last // arrivals of this attempt are never given again
+			t.Relay.last, t.Relay.clock = t.last, t.now // they may have been used
 			undo(done, packed[i:])
 			return done, err
 		}
 		t.acked[groups[i].Shard] = groups[i].Expect + 1
 		t.versions[groups[i].Shard] = groups[i].Expect + 1
+		delete(t.doubt, groups[i].Shard)
 		for _, j := range packed[i].jobs {
 			done[j] = true
 		}
@@ -213,10 +215,10 @@ func (t *tx) keepClock() {
 	if t.badClock != nil || idle && !t.beat {
 		return
 	}
-	if t.last <= t.saved.ceiling && t.clock < t.saved.ms+clockStep && t.now < t.saved.rows+clockStep {
+	if t.last <= t.saved.ceiling && t.now < t.saved.ms+clockStep {
 		return
 	}
-	t.next = clock{max(t.saved.ceiling, t.last+ceilingStep), t.clock, t.now}
+	t.next = clock{max(t.saved.ceiling, t.last+ceilingStep), t.now}
 	first := &packing{shard: metaShard}
 	first.add(write{metaShard, clockKey, t.next.encode()})
 	t.packer.groups[phaseContent] = append([]*packing{first}, t.packer.groups[phaseContent]...)
@@ -270,6 +272,7 @@ func (r *Relay) versionOf(ctx context.Context, shard uint8) (uint64, error) {
 // be decided again. If others have committed since, its id is covered by theirs; then the jobs
 // are decided again too, and find what they wrote if they did.
 func (t *tx) settle(g Group, doubt error) error {
+	t.doubt[g.Shard] = true
 	v, err := shardVersion(t.ctx, t.engine, g.Shard)
 	switch {
 	case err != nil:
@@ -282,10 +285,21 @@ func (t *tx) settle(g Group, doubt error) error {
 	return ErrStale
 }
 
+// fence adds an empty group for every shard where a commit is in doubt and nothing else is
+// written: what is still under way there must not arrive after its jobs were decided again.
+func (t *tx) fence(packed []*packing) []*packing {
+	for shard := range t.doubt {
+		if !slices.ContainsFunc(packed, func(p *packing) bool { return p.shard == shard }) {
+			packed = append(packed, &packing{shard: shard})
+		}
+	}
+	return packed
+}
+
 // publish takes over the state of a committed attempt and shows it.
 func (t *tx) publish() {
 	r := t.Relay
-	r.last, r.saved, r.clock, r.time = t.last, t.next, t.clock, t.now
+	r.last, r.saved, r.clock = t.last, t.next, t.now
 	for ref, l := range t.changed {
 		r.ledgers[ref] = l
 	}

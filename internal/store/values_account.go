@@ -68,18 +68,15 @@ func decodeBoardOffer(key identity.PublicKey, b []byte) (BoardOffer, error) {
 type clock struct {
 	ceiling usage.Arrival      // no arrival above it was ever given
 	ms      identity.UnixMilli // the clock at a commit
-	rows    identity.UnixMilli // the latest time in a row; later than ms if the clock went back
 }
 
-func (c clock) encode() []byte {
-	return newWriter(30).u(uint64(c.ceiling)).u(uint64(c.ms)).u(uint64(c.rows)).b
-}
+func (c clock) encode() []byte { return newWriter(20).u(uint64(c.ceiling)).u(uint64(c.ms)).b }
 
 func decodeClock(b []byte) (clock, error) {
 	if b == nil {
 		return clock{}, nil
 	}
 	r := newReader(b)
-	c := clock{usage.Arrival(r.u()), identity.UnixMilli(r.u()), identity.UnixMilli(r.u())}
+	c := clock{usage.Arrival(r.u()), identity.UnixMilli(r.u())}
 	return c, r.end("the clock")
 }

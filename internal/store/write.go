@@ -1,17 +1,13 @@
 package store
 
 import (
-	"sort"
+	"slices"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/records"
 	"relaymarket/usage"
 )
-
-// pieceSize is how much content lies under one key: whole chunks, and with its key less than
-// MaxRow.
-const pieceSize = 15 * records.ChunkSize
 
 // DiskReserve is what must be left on the disk after a write, in bytes. Deletes, reads,
 // payments and contracts may use it.
@@ -22,9 +18,10 @@ type writing struct {
 	WriteOp
 	home    uint8
 	facts   []usage.RecordFacts
-	bucket  Bucket // of the order's receipt
-	until   identity.UnixMilli
-	ledger  *ledger // nil: the free allowance
+	bucket  Bucket             // of the order's receipt
+	until   identity.UnixMilli // end of service
+	at      identity.UnixMilli // when it is accepted
+	ledger  *ledger            // nil: the free allowance
 	worst   usage.Quantities
 	cost    usage.Msat
 	arrival usage.Arrival
@@ -239,7 +236,7 @@ func (t *tx) fund(w *writing, s *step) error {
 	if err != nil {
 		return err
 	}
-	w.until = l.ServiceUntil
+	w.until, w.at = l.ServiceUntil, l.time(t.now)
 	switch {
 	case l.Payer != w.Order.From:
 		return code.New(code.Forbidden, "the contract is another one's")
@@ -247,10 +244,12 @@ func (t *tx) fund(w *writing, s *step) error {
 		return code.New(code.TermsMismatch, "the order names other terms than the contract")
 	case l.State != AccountActive:
 		return code.New(code.NoFunds, "the contract takes no writes now")
-	case t.now >= w.until:
+	case w.at >= w.until:
 		return code.New(code.Expired, "the service of the contract is over")
+	case slices.ContainsFunc(w.facts, func(f usage.RecordFacts) bool { return f.Expiry <= w.at }):
+		return code.New(code.Expired, "a record ends before the log of the contract goes on")
 	}
-	if w.worst, w.cost, err = usage.CoverOrder(w.Order.StoreOrder, w.facts, l.Prices, t.now, w.until); err != nil {
+	if w.worst, w.cost, err = usage.CoverOrder(w.Order.StoreOrder, w.facts, l.Prices, w.at, w.until); err != nil {
 		return err
 	}
 	books, err := l.books().Reserve(w.worst)
@@ -266,6 +265,7 @@ func (t *tx) fund(w *writing, s *step) error {
 // of free records need no allowance of anybody.
 func (t *tx) fundFree(w *writing, s *step) error {
 	bytes := w.Order.TotalBytes
+	w.at = t.now
 	for _, f := range w.facts {
 		w.until = max(w.until, f.Expiry)
 		bytes += f.Stored * uint64(f.MaxPulls)
@@ -287,112 +287,4 @@ func (t *tx) fundFree(w *writing, s *step) error {
 	}
 	s.put(w.home, key, number(used+bytes))
 	return nil
-}
-
-// accomplish gives arrivals, writes the receipt, the row of the log and the records.
-func (t *tx) accomplish(w *writing, s *step) (Outcome, error) {
-	w.arrival = t.arrive(len(w.Records))
-	body, err := t.receiptFor(w)
-	if err != nil {
-		return Outcome{}, err
-	}
-	w.receipt = identity.StatementDigest(identity.TypeReceipt, body)
-	s.put(w.home, orderKey(w.bucket, w.Order.Digest()), body)
-	if err := t.chargeWrite(w, s); err != nil {
-		return Outcome{}, err
-	}
-	out := Outcome{Statement: body}
-	for i := range w.Records {
-		out.Arrived = append(out.Arrived, t.storeRecord(w, i, s))
-	}
-	return out, nil
-}
-
-func (t *tx) receiptFor(w *writing) ([]byte, error) {
-	r := usage.Receipt{
-		Header: t.answer(identity.TypeReceipt, w.Order.From, identity.Serial{}),
-		Order:  w.Order.Digest(), StoredBytes: w.Order.TotalBytes, Arrival: w.arrival, AcceptedMs: t.now,
-		ServiceUntil: w.until, WorstMsat: w.cost, Contract: w.Order.Contract, Terms: w.Order.Terms,
-		StoreEpoch: t.header.epoch, HomeShard: uint16(w.home),
-	}
-	if w.ledger != nil {
-		r.LogEpoch, r.RowIndex = w.ledger.epoch, w.ledger.rows
-	}
-	return r.Encode()
-}
-
-// chargeWrite appends the WRITE row and schedules the ends of custody.
-func (t *tx) chargeWrite(w *writing, s *step) error {
-	l := w.ledger
-	if l == nil {
-		return nil
-	}
-	in := usage.RowInput{
-		Kind: usage.RowWrite, Arrival: w.arrival, Time: t.now, Bytes: w.Order.TotalBytes,
-		Receipt: w.receipt, Evidence: w.Order.Signed().Bytes(),
-	}
-	if err := l.append(s, in); err != nil {
-		return err
-	}
-	l.save(s)
-	ends := make(map[identity.UnixMilli]due)
-	for _, f := range w.facts {
-		end := f.CustodyEnd(w.until)
-		d := ends[end]
-		ends[end] = due{t.now, d.live + f.Billable(), d.egress + f.Stored*uint64(f.MaxPulls)}
-	}
-	for end, d := range ends {
-		s.put(w.home, dueKey(end, l.n, w.receipt), d.encode())
-		s.due = append(s.due, dueAt{w.home, uint64(end)})
-	}
-	sort.Slice(s.due, func(i, j int) bool { return s.due[i].end < s.due[j].end })
-	return nil
-}
-
-// storeRecord writes the record with its index i in the order.
-func (t *tx) storeRecord(w *writing, i int, s *step) Arrived {
-	r := w.Records[i]
-	h, end := r.Header(), w.facts[i].CustodyEnd(w.until)
-	p := place{w.home, bucketAt(end), w.arrival + usage.Arrival(i)}
-	row := recordRow{
-		contract: w.Order.Contract, receipt: w.receipt, order: w.Order.Digest(), orderBucket: w.bucket,
-		accepted: t.now, end: end, header: r.Signed().Bytes(),
-	}
-	for piece, rest := uint16(0), r.Content(); len(rest) > 0; piece++ {
-		n := min(pieceSize, len(rest))
-		s.early(phaseContent, p.home, contentKey(p, piece), rest[:n])
-		rest = rest[n:]
-	}
-	s.put(p.home, recordKey(p), row.encode())
-	s.put(p.home, digestKey(r.Digest()), placeValue(p))
-	t.list(s, kindInbox, h.To, p)
-	t.list(s, kindOutbox, h.From, p)
-	t.claim(s, h, p, r.Digest(), end)
-	return Arrived{h.To, inboxRow(r.Digest(), h, p, w.facts[i].Stored, end, h.MaxPulls)}
-}
-
-// list enters a record into an inbox or outbox.
-func (t *tx) list(s *step, kind byte, of identity.PublicKey, p place) {
-	n := t.nums.of(of)
-	s.put(p.home, key16(kind, uint64(n), uint64(p.arrival)), number(uint64(p.bucket)))
-	s.boxes = append(s.boxes, box{kind, n, p.home})
-}
-
-// claim takes the record's path: with the record if it is in the same shard, else before it.
-func (t *tx) claim(s *step, h records.Header, p place, digest identity.Digest, end identity.UnixMilli) {
-	shard, key := t.pathOf(h)
-	if shard == p.home {
-		s.put(shard, key, claim{place: p}.encode())
-		return
-	}
-	c := claim{place: p, digest: digest, end: end}
-	s.early(phaseClaims, shard, key, c.encode())
-	s.early(phaseClaims, shard, refKey(p.bucket, key), c.encode())
-}
-
-func inboxRow(d identity.Digest, h records.Header, p place, size uint64, end identity.UnixMilli, left uint16) InboxRow {
-	return InboxRow{
-		Digest: d, From: h.From, To: h.To, ID: h.ID, Arrival: p.arrival, Size: uint32(size),
-		Expiry: end, Home: uint16(p.home), Tag: h.Tag, PullsLeft: left,
-	}
 }
