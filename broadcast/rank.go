@@ -105,7 +105,11 @@ func truth(b bool) int {
 // Price is the quote of one offer.
 func Price(o VerifiedOffer, want Usage, guard Guard) Quote {
 	q := Quote{Offer: o, ContractPrice: o.ContractPrice}
-	q.Refused = q.compute(want, guard)
+	computed := q.compute(want, guard)
+	// A gouging price is the reason, whatever sums it led to.
+	if q.Refused = guard.checkPrices(&o); q.Refused == nil {
+		q.Refused = computed
+	}
 	if q.Refused == nil {
 		q.Refused = guard.check(&q, want)
 	}
@@ -206,12 +210,13 @@ func (q *Quote) chooseDeposit(want Usage) error {
 // mustFeatures are the even feature bits, which a client must understand.
 const mustFeatures = 0x5555_5555_5555_5555
 
-// check applies the client's limits to a computed quote.
-func (g *Guard) check(q *Quote, want Usage) error {
-	o := &q.Offer
-	over := func(what string, have, limit uint64) error {
-		return code.New(code.PriceTooHigh, "%s %d is above your limit of %d", what, have, limit)
-	}
+// over is the refusal of a sum above a limit of the client's.
+func over(what string, have, limit uint64) error {
+	return code.New(code.PriceTooHigh, "%s %d is above your limit of %d", what, have, limit)
+}
+
+// checkPrices applies the client's limits to the price list itself.
+func (g *Guard) checkPrices(o *VerifiedOffer) error {
 	switch {
 	case g.MaxStorage != 0 && o.Prices.StorageMsatPerGiBDay > g.MaxStorage:
 		return over("storage in msat per GiB·day:", uint64(o.Prices.StorageMsatPerGiBDay), uint64(g.MaxStorage))
@@ -219,6 +224,14 @@ func (g *Guard) check(q *Quote, want Usage) error {
 		return over("egress in msat per GiB:", uint64(o.Prices.EgressMsatPerGiB), uint64(g.MaxEgress))
 	case g.MaxContractPrice != 0 && o.ContractPrice > g.MaxContractPrice:
 		return over("contract price in sat:", uint64(o.ContractPrice), uint64(g.MaxContractPrice))
+	}
+	return nil
+}
+
+// check applies the client's other limits to a computed quote.
+func (g *Guard) check(q *Quote, want Usage) error {
+	o := &q.Offer
+	switch {
 	case g.MaxTotal != 0 && q.Total > g.MaxTotal:
 		return over("total in sat:", uint64(q.Total), uint64(g.MaxTotal))
 	case g.MaxDeposit != 0 && q.Deposit > g.MaxDeposit:

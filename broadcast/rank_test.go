@@ -52,6 +52,7 @@ func TestRefusals(t *testing.T) {
 		"egress":               {guard: Guard{MaxEgress: 19_999}, want: code.PriceTooHigh},
 		"contract price":       {guard: Guard{MaxContractPrice: 2369}, want: code.PriceTooHigh},
 		"total":                {guard: Guard{MaxTotal: 5000}, want: code.PriceTooHigh},
+		"price before deposit": {use: func(u *Usage) { u.Deposit = 1 }, guard: Guard{MaxStorage: 669}, want: code.PriceTooHigh},
 		"deposit limit":        {guard: Guard{MaxDeposit: 35_799}, want: code.BadAmount},
 		"deposit low":          {use: func(u *Usage) { u.Deposit = 35_799 }, want: code.BadAmount},
 		"deposit high":         {use: func(u *Usage) { u.Deposit = 5_000_001 }, want: code.BadAmount},
