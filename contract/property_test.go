@@ -32,16 +32,30 @@ func newLife(rt *rapid.T) *life {
 	p.Duration = usage.Height(rapid.Uint32Range(30, 70).Draw(rt, "duration"))
 	fitChange(&p)
 	l.do(l.client, p)
+	if l.below(4, "fresh") > 0 {
+		l.deliver()
+		for range 4 {
+			l.chain.mine(nil)
+			l.sync(l.client)
+			l.sync(l.relay)
+		}
+		l.wantStates(StateActive, StateActive)
+	}
 	return l
 }
 
 func (l *life) parties() []*party { return []*party{l.client, l.relay} }
 
-func (l *life) pick(name string) *party {
-	return l.parties()[rapid.IntRange(0, 1).Draw(l.rt, name)]
+// below draws a number under n, evenly: rapid alone prefers small ones, and a schedule would
+// then hardly ever get anywhere.
+func (l *life) below(n int, name string) int {
+	x := rapid.Uint64().Draw(l.rt, name)
+	return int((x * 0x9E3779B97F4A7C15 >> 33) % uint64(n))
 }
 
-func (l *life) chance(name string) bool { return rapid.Bool().Draw(l.rt, name) }
+func (l *life) pick(name string) *party { return l.parties()[l.below(2, name)] }
+
+func (l *life) chance(name string) bool { return l.below(2, name) == 1 }
 
 // sync brings a party's view of the chain up to date, as a watcher does after any absence.
 func (l *life) sync(p *party) {
@@ -59,7 +73,7 @@ func (l *life) sync(p *party) {
 	for i := same; i < len(now); i++ {
 		l.do(p, BlockConnected{
 			Height: l.chain.start + 1 + usage.Height(i), Txs: now[i].txs, Key: p.key,
-			FeeRate: rapid.Uint64Range(0, 4_000).Draw(l.rt, "rate"), Stamp: l.stamp(),
+			FeeRate: uint64(l.below(4_000, "rate")), Stamp: l.stamp(),
 		})
 	}
 	l.seen[p] = slices.Clone(now)
@@ -80,50 +94,78 @@ func (l *life) wish(p *party, e Event) {
 	}
 }
 
+// sum is an amount near what is paid, or any.
 func (l *life) sum(name string) usage.Sat {
-	return usage.Sat(rapid.Uint64Range(0, 135_000).Draw(l.rt, name))
+	if l.below(4, name) == 0 {
+		return usage.Sat(l.below(135_000, name))
+	}
+	return l.client.c.paid + usage.Sat(l.below(4_000, name)) - min(l.client.c.paid, 200)
 }
 
-func (l *life) rate() uint64 { return rapid.Uint64Range(900, 20_000).Draw(l.rt, "close rate") }
+func (l *life) rate() uint64 { return 900 + uint64(l.below(4_000, "close rate")) }
 
 // step does one random thing.
 func (l *life) step() {
 	c, r := l.client, l.relay
-	switch rapid.IntRange(0, 13).Draw(l.rt, "step") {
-	case 0, 1, 2, 3:
+	switch l.below(20, "step") {
+	case 0, 1, 2, 3, 4, 5, 6:
 		l.deliverOne(l.pick("to"))
-	case 4:
+	case 7, 8:
 		l.wishClient(Pay{Amount: l.sum("pay"), Report: identity.Tagged("r"), Key: c.key, Stamp: l.stamp()})
-	case 5:
-		l.wishRelay(AskPayment{Amount: l.sum("ask"), Stamp: l.stamp()})
-	case 6:
-		if l.chance("close") {
-			l.wishRelay(OfferClose{Amount: l.sum("final"), FeeRate: l.rate(), Key: r.key, Stamp: l.stamp()})
-		} else {
-			l.wishClient(Close{Amount: l.sum("final"), FeeRate: l.rate(), Key: c.key, Stamp: l.stamp()})
-		}
-	case 7:
-		l.wishClient(AcceptClose{Max: l.sum("max"), Key: c.key})
-	case 8:
-		if l.chance("settle") && l.chance("really") {
-			l.wishRelay(Settle{r.key})
-		}
-		l.wishClient(PublishFunding{})
 	case 9:
-		p := l.pick("away")
-		l.away[p] = !l.away[p]
+		l.wishRelay(AskPayment{Amount: l.sum("ask"), Stamp: l.stamp()})
 	case 10:
-		l.reorg(rapid.IntRange(1, 4).Draw(l.rt, "depth"))
+		l.wishRelay(OfferClose{Amount: l.sum("final"), FeeRate: l.rate(), Key: r.key, Stamp: l.stamp()})
 	case 11:
+		l.wishClient(Close{Amount: l.sum("final"), FeeRate: l.rate(), Key: c.key, Stamp: l.stamp()})
+	case 12:
+		l.wishClient(AcceptClose{Max: l.sum("max"), Key: c.key})
+	case 13:
+		l.unilateral()
+	case 14:
+		p := l.pick("away")
+		l.away[p] = !l.away[p] && l.chance("leave")
+	case 15, 16:
+		l.reorg(1 + l.below(4, "depth"))
+	case 17:
 		l.restart(l.pick("restart"))
 	default:
-		for range rapid.IntRange(1, 5).Draw(l.rt, "blocks") {
-			l.chain.mine(func(*wire.MsgTx) bool { return rapid.IntRange(0, 3).Draw(l.rt, "mined") > 0 })
+		for range 1 + l.below(5, "blocks") {
+			l.chain.mine(func(*wire.MsgTx) bool { return l.below(4, "mined") > 0 })
 		}
 	}
 	l.sync(c)
 	l.sync(r)
 	l.invariants()
+}
+
+// unilateral is what one side does without the other.
+func (l *life) unilateral() {
+	switch l.below(6, "unilateral") {
+	case 0:
+		l.wishRelay(Settle{l.relay.key})
+	case 1:
+		l.wishClient(GiveUp{Code: code.Declined, Stamp: l.stamp()})
+	case 2:
+		l.wishRelay(GiveUp{Code: code.NoCapacity, Stamp: l.stamp()})
+	case 3:
+		l.wishClient(Refund{FeeRate: 3_000, Key: l.client.key})
+	case 4:
+		l.doubleSpend()
+	default:
+		l.wishClient(PublishFunding{})
+	}
+}
+
+// doubleSpend has the client's wallet spend a funding coin elsewhere, if the chain still lets it.
+func (l *life) doubleSpend() {
+	coin := l.client.c.coins[0]
+	tx := newTx(0)
+	addInput(tx, coin.OutPoint, spendSequence)
+	addOutput(tx, coin.Value-20_000, p2tr(seedKey("elsewhere")))
+	prevouts := map[wire.OutPoint]*wire.TxOut{coin.OutPoint: coin.txOut()}
+	tx.TxIn[0].Witness = l.sign(l.client, SignFunding{Tx: tx, Prevouts: prevouts})[coin.OutPoint]
+	_ = l.chain.accept(tx)
 }
 
 func (l *life) wishClient(e Event) {
@@ -143,9 +185,9 @@ func (l *life) deliverOne(p *party) {
 	if len(p.inbox) == 0 || l.away[p] {
 		return
 	}
-	i := rapid.IntRange(0, min(1, len(p.inbox)-1)).Draw(l.rt, "which")
+	i := l.below(min(2, len(p.inbox)), "which")
 	v := l.open(p.inbox[i])
-	fate := rapid.IntRange(0, 5).Draw(l.rt, "fate")
+	fate := l.below(6, "fate")
 	if fate != 0 {
 		p.inbox = slices.Delete(slices.Clone(p.inbox), i, i+1)
 	}
@@ -225,7 +267,9 @@ func (l *life) alone(survivors ...*party) {
 	}
 	end := l.client.c.terms.Expiry + 40
 	for l.chain.tip() < end {
-		l.chain.mine(nil)
+		for range 1 + l.below(3, "blocks") {
+			l.chain.mine(nil)
+		}
 		for _, p := range l.parties() {
 			l.sync(p)
 		}
@@ -263,10 +307,10 @@ func (l *life) out(p *party) {
 func TestAnyScheduleConservesAndEnds(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newLife(rt)
-		for range rapid.IntRange(0, 40).Draw(rt, "steps") {
+		for range l.below(40, "steps") {
 			l.step()
 		}
-		switch rapid.IntRange(0, 2).Draw(rt, "who survives") {
+		switch l.below(3, "who survives") {
 		case 0:
 			l.alone(l.client)
 		case 1:
@@ -283,12 +327,12 @@ func TestRelayAliveIsPaid(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newLife(rt)
 		l.deliver()
-		for range rapid.IntRange(3, 12).Draw(rt, "blocks") {
+		for range 3 + l.below(10, "blocks") {
 			l.chain.mine(nil)
 			l.sync(l.client)
 			l.sync(l.relay)
 		}
-		for range rapid.IntRange(0, 4).Draw(rt, "payments") {
+		for range l.below(5, "payments") {
 			l.wish(l.client, Pay{Amount: l.sum("pay"), Key: l.client.key, Stamp: l.stamp()})
 			for len(l.relay.inbox)+len(l.client.inbox) > 0 {
 				l.deliver()
