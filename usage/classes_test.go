@@ -2,6 +2,7 @@ package usage
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"relaymarket/identity"
@@ -106,7 +107,10 @@ func TestForeignAcknowledgementsAreIgnored(t *testing.T) {
 		Request: identity.StatementDigest(identity.TypeReadRequest, q.Statement), Verdict: VerdictBad, Relay: testKey("relay").Public(),
 	}
 	raw, err := bad.Encode()
-	s.in.Acks = append(s.in.Acks, sign(t, "mallory", raw, err), identity.Signed{Statement: []byte{1, 2}}, identity.Signed{})
+	elsewhere := bad
+	elsewhere.From, elsewhere.Relay = testKey("bob").Public(), testKey("rival").Public()
+	raw2, err2 := elsewhere.Encode()
+	s.in.Acks = append(s.in.Acks, sign(t, "mallory", raw, err), sign(t, "bob", raw2, err2), identity.Signed{Statement: []byte{1, 2}}, identity.Signed{})
 	s.rows[i].Ack = []byte("rubbish")
 	res := s.audit()
 	if res.Rows[i] != ClassPending || len(res.Refused) != 0 {
@@ -168,6 +172,88 @@ func TestReceiptedDeletionEndsStorage(t *testing.T) {
 	over, err := s.state.ByteSeconds.Sub(res.Confirmed.ByteSeconds)
 	if err != nil || over != Mul64(k[2].facts.Billable(), 5*3600) {
 		t.Fatal(over, err, explain(res))
+	}
+}
+
+// Deletion receipts that are not this relay's, or of another log, end nothing.
+func TestForeignDeletionReceiptsAreIgnored(t *testing.T) {
+	s, k := small(t)
+	good := DeleteReceipt{Header: s.header("relay", "client"), Order: identity.Digest{1}, Record: k[2].facts.Digest, Contract: simContract, LogEpoch: 1, RowIndex: 1}
+	for who, change := range map[string]func(d *DeleteReceipt){
+		"mallory": func(d *DeleteReceipt) { d.From = testKey("mallory").Public() },
+		"relay":   func(d *DeleteReceipt) { d.LogEpoch = 2 },
+		" relay":  func(d *DeleteReceipt) { d.Contract[0] ^= 1 },
+		"relay ":  func(d *DeleteReceipt) { d.Network = identity.Mainnet },
+		" relay ": func(d *DeleteReceipt) { d.RowIndex = 1000 },
+	} {
+		d := good
+		change(&d)
+		raw, err := d.Encode()
+		s.in.Deleted = append(s.in.Deleted, sign(t, strings.TrimSpace(who), raw, err))
+	}
+	if res := s.audit(); len(res.Refused) != 0 || res.ConfirmedMsat != res.ClaimedMsat {
+		t.Fatal(explain(res))
+	}
+}
+
+// Of a write that is refused, no storage is paid; reads of its records are judged by themselves.
+func TestRefusedWriteIsNotPaid(t *testing.T) {
+	for name, spoil := range map[string]func(s *sim, k []*kept){
+		"no receipt":   func(s *sim, k []*kept) { s.in.Orders[0].Receipt = identity.Signed{} },
+		"no evidence":  func(s *sim, k []*kept) { s.tamperWrite(func(r *Row) { r.Evidence = nil }) },
+		"wrong sum":    func(s *sim, k []*kept) { s.tamperWrite(func(r *Row) { r.ByteSeconds.Lo++ }) },
+		"other row":    func(s *sim, k []*kept) { s.tamperWrite(func(r *Row) { r.Receipt[0] ^= 1 }) },
+		"before start": func(s *sim, k []*kept) { s.in.Start = k[0].accepted + 1 },
+	} {
+		s, k := small(t)
+		s.now += simDay
+		spoil(s, k)
+		res := s.audit()
+		if !res.Confirmed.ByteSeconds.Less(U128{0, 1}) || res.Confirmed.Egress != k[0].facts.Stored || len(res.Refused) != 1 || res.Rows[1] != ClassMatched {
+			t.Errorf("%s: %v %s", name, res.Confirmed, explain(res))
+		}
+		if over := res.Classes[res.Rows[0]]; res.Refused[0].Msat != over.Msat || over.Msat == 0 {
+			t.Errorf("%s: the refusal shows %d msat, the class %d", name, res.Refused[0].Msat, over.Msat)
+		}
+	}
+}
+
+// Rows after the end of custody are themselves refused, besides the storage.
+func TestRowsAfterCustodyAreRefused(t *testing.T) {
+	for name, row := range map[string]func(s *sim, k *kept) RowInput{
+		"read": func(s *sim, k *kept) RowInput { return s.readIn(k, s.request(k)) },
+		"expire": func(s *sim, k *kept) RowInput {
+			return RowInput{Kind: RowExpire, Bytes: k.facts.Billable(), Receipt: k.receipt.Digest(), Accepted: k.accepted}
+		},
+		"delete": func(s *sim, k *kept) RowInput {
+			return RowInput{Kind: RowDelete, Bytes: k.facts.Billable(), Receipt: k.receipt.Digest(), Record: k.facts.Digest, Accepted: k.accepted, Evidence: s.deletion(k, "client").Bytes()}
+		},
+	} {
+		s, k := small(t)
+		s.now = k[0].facts.Expiry + 1000
+		s.rawRow(row(s, k[0]))
+		if res := s.audit(); res.Rows[2] != ClassOutside || len(res.Refused) != 2 {
+			t.Errorf("%s: %s", name, explain(res))
+		}
+	}
+}
+
+// The least hour is paid under either policy if the record was seen at its end.
+func TestLeastHourIsProvenByTheEnd(t *testing.T) {
+	s := newSim(t)
+	s.write(s.facts("client", "bob", 1_000_000-RecordOverhead, simDay, 1, false))
+	k := s.live[0]
+	s.now += simHour / 6
+	s.remove(k, identity.Signed{})
+	s.in.Policy.Storage = PayProven
+	s.in.Seen[k.facts.Digest] = s.now
+	res := s.audit()
+	if len(res.Refused) != 0 || res.Confirmed.ByteSeconds != Mul64(1_000_000, 3600) {
+		t.Fatal(res.Confirmed, explain(res))
+	}
+	delete(s.in.Seen, k.facts.Digest)
+	if res = s.reconcile(); refusedClasses(res) != "P" || res.ConfirmedMsat != 0 {
+		t.Fatal(explain(res))
 	}
 }
 

@@ -110,6 +110,14 @@ var faultCases = []faultCase{
 	{"delete by an acknowledgement to the sender", "E", func(s *sim, k []*kept) {
 		s.remove(k[1], s.ack(k[1], s.request(k[1]), "client", VerdictOK))
 	}},
+	{"delete by an acknowledgement of a stranger", "E", func(s *sim, k []*kept) {
+		a := Acknowledgement{
+			Header: s.header("mallory", "relay"), Record: k[1].facts.Digest, Bytes: 1, Request: identity.Digest{1},
+			Verdict: VerdictOK, Relay: testKey("relay").Public(),
+		}
+		raw, err := a.Encode()
+		s.remove(k[1], sign(s.t, "mallory", raw, err))
+	}},
 	{"one request billed twice", "F", func(s *sim, k []*kept) {
 		_, q, _ := s.read(k[1])
 		s.in.Acks = append(s.in.Acks, s.ack(k[1], q, "client", VerdictOK))
@@ -148,6 +156,10 @@ var faultCases = []faultCase{
 	{"read after expiry", "I", func(s *sim, k []*kept) {
 		s.now += 10 * simDay
 		s.expire()
+		s.rawRow(s.readIn(k[0], s.request(k[0])))
+	}},
+	{"read after expiry, without an expiry", "I", func(s *sim, k []*kept) {
+		s.now += 10 * simDay
 		s.rawRow(s.readIn(k[0], s.request(k[0])))
 	}},
 	{"read with a request past its time", "I", func(s *sim, k []*kept) {
@@ -223,6 +235,15 @@ var faultCases = []faultCase{
 		s.in.Orders[0].Receipt = sign(s.t, "relay", raw, err)
 		s.tamperWrite(func(row *Row) { row.Receipt = identity.StatementDigest(identity.TypeReceipt, raw) })
 	}},
+	{"another row where a receipt names its own", "K", func(s *sim, k []*kept) {
+		state, n := s.state, len(s.rows)
+		s.write(s.facts("client", "bob", 1000, simDay, 1, false))
+		s.state, s.rows = state, s.rows[:n]
+		s.readAcked(k[1])
+	}},
+	{"a row that names a receipt unknown to the client", "K", func(s *sim, k []*kept) {
+		s.tamperWrite(func(r *Row) { r.Receipt[0] ^= 1 })
+	}},
 	{"a row that is none", "K", func(s *sim, k []*kept) {
 		s.rows = append(s.rows, RowEntry{Row: []byte("no row")})
 		s.state.Size++
@@ -251,6 +272,12 @@ var faultCases = []faultCase{
 		s.tamperWrite(func(r *Row) { r.Bytes, r.LiveBytes = r.Bytes-1, r.LiveBytes-1 })
 	}},
 	{"another time than the receipt", "J", func(s *sim, k []*kept) { s.tamperWrite(func(r *Row) { r.Time -= 2000 }) }},
+	{"another arrival than the receipt", "J", func(s *sim, k []*kept) { s.tamperWrite(func(r *Row) { r.Arrival-- }) }},
+	{"delete that releases too much", "J", func(s *sim, k []*kept) {
+		s.rawRow(RowInput{Kind: RowDelete, Bytes: 50_000_000, Receipt: k[0].receipt.Digest(), Record: k[0].facts.Digest, Accepted: k[0].accepted, Evidence: s.deletion(k[0], "client").Bytes()})
+		s.now += simDay
+		s.readAcked(k[1])
+	}},
 	{"expiry that releases too little", "J", func(s *sim, k []*kept) {
 		s.now += 2*simDay - simHour
 		s.rawRow(RowInput{Kind: RowExpire, Bytes: 5, Receipt: k[0].receipt.Digest(), Accepted: k[0].accepted})

@@ -286,7 +286,13 @@ func TestReportsThatDoNotFollow(t *testing.T) {
 		"same number": {ErrReport, func(r *UsageReport) {
 			r.Number, r.Previous, r.PrevSize, r.PrevRoot, r.Consistency = 1, identity.Digest{}, 0, identity.Digest{}, nil
 		}},
-		"gap":                {ErrReportGap, func(r *UsageReport) { r.Number = 4 }},
+		"gap": {ErrReportGap, func(r *UsageReport) { r.Number = 4 }},
+		"rollback behind a gap": {ErrReport, func(r *UsageReport) {
+			r.Number, r.Size, r.PrevSize, r.PrevRoot, r.Consistency = 4, 1, 0, identity.Digest{}, nil
+		}},
+		"rewritten behind a gap": {ErrReport, func(r *UsageReport) {
+			r.Number, r.Size, r.PrevSize, r.PrevRoot, r.Consistency = 4, 2, 0, identity.Digest{}, nil
+		}},
 		"other predecessor":  {ErrReport, func(r *UsageReport) { r.Previous[0] ^= 1 }},
 		"other contract":     {ErrReport, func(r *UsageReport) { r.Contract[0] ^= 1 }},
 		"other terms":        {ErrReport, func(r *UsageReport) { r.Terms[0] ^= 1 }},

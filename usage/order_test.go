@@ -35,6 +35,10 @@ func TestCoverOrder(t *testing.T) {
 		"one twice": {code.Malformed, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
 			*r = []RecordFacts{(*r)[0], (*r)[0]}
 		}},
+		"one twice, and signed so": {code.Malformed, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
+			*r = []RecordFacts{(*r)[0], (*r)[0]}
+			o.Root, o.TotalBytes = identity.Root([]identity.Digest{(*r)[0].Digest, (*r)[0].Digest}), 2*(*r)[0].Billable()
+		}},
 		"on the last moment": {code.OK, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { *at = o.NotAfter }},
 		"past its time":      {code.Expired, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { *at = o.NotAfter + 1 }},
 		"past the service":   {code.Expired, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { *until = *at }},
@@ -149,6 +153,9 @@ func TestAccountRefuses(t *testing.T) {
 	}
 	if err := a.CanAccept(Quantities{Egress: math.MaxUint64}); code.Of(err) != code.NoFunds {
 		t.Error("beyond all measure", err)
+	}
+	if (Account{Prices: Prices{EgressMsatPerGiB: 1}}).CanAccept(Quantities{Egress: 1}) == nil {
+		t.Error("what costs a fraction is not free")
 	}
 	if _, err := a.Spend(Quantities{}, Quantities{Egress: 3001}); code.Of(err) != code.Internal {
 		t.Error("more than pledged", err)

@@ -100,14 +100,13 @@ func (a *audit) expire(r Row, c *custody) fault {
 // within custody, and how much of that is proven.
 type span struct{ billed, good, proven uint64 }
 
-// spanOf measures the storage of a record up to the last row of the log. A record whose
-// custody is over counts as closed even if the log forgot to close it.
+// spanOf measures the storage of a record up to the last row of the log.
 func (a *audit) spanOf(k *keep) span {
 	from, billedTo := k.of.accepted, a.head
 	if k.closed {
 		billedTo = k.end
 	}
-	end, closed := min(billedTo, k.custodyEnd(), a.horizon()), k.closed || k.custodyEnd() < a.head
+	end, closed := min(billedTo, k.custodyEnd(), a.horizon()), k.closed
 	if t, ok := a.deleted[k.facts.Digest]; ok && t <= end {
 		end, closed = t, true
 	}
