@@ -173,8 +173,8 @@ func (p *Prices) check() error {
 		return fmt.Errorf("offer: contract_price_sat must be at least %d to pay for a settlement at %d sat/vB", 330+204*p.SettleFeeRate, p.SettleFeeRate)
 	case p.ValidHours < 1 || p.ValidHours > 14*24:
 		return fmt.Errorf("offer: valid_hours must be 1 to 336")
-	case p.MaxTTLDays < 1 || p.MaxTTLDays > 3650:
-		return fmt.Errorf("offer: max_ttl_days must be 1 to 3650")
+	case p.MaxTTLDays < 1 || p.MaxTTLDays > 365:
+		return fmt.Errorf("offer: max_ttl_days must be 1 to 365")
 	}
 	return nil
 }

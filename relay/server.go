@@ -376,3 +376,6 @@ func (s *Server) certificate() (cert tlsCertificate, pin identity.Digest, err er
 
 // OfferAddresses are the addresses that the current offer tells.
 func (s *Server) OfferAddresses() []identity.Address { return s.offers.get().Addresses }
+
+// Tip is the height of the last block that the relay has handled.
+func (s *Server) Tip() usage.Height { return s.runner.Tip() }

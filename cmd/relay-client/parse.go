@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"relaymarket/internal/code"
+	"relaymarket/usage"
+)
+
+// unit is a suffix of a number and what it multiplies by.
+type unit struct {
+	name string
+	by   float64
+}
+
+var sizeUnits = []unit{
+	{"kib", 1 << 10}, {"mib", 1 << 20}, {"gib", 1 << 30}, {"tib", 1 << 40},
+	{"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}, {"tb", 1e12}, {"b", 1},
+}
+
+// parseSize reads 300, 5MiB, 1.5GiB, 20MB. Letters may be of either case.
+func parseSize(s string) (uint64, error) {
+	n, err := parseUnits(s, 1, sizeUnits)
+	if err != nil {
+		return 0, code.New(code.BadArgument, "%q is not a size; write it like 300, 5MiB or 1.5GiB", s)
+	}
+	return n, nil
+}
+
+var timeUnits = []unit{{"m", 60}, {"h", 3600}, {"d", 86400}, {"w", 7 * 86400}, {"s", 1}}
+
+// parseSeconds reads 90s, 30m, 12h, 30d, 2w; a bare number is seconds.
+func parseSeconds(s string) (uint32, error) {
+	n, err := parseUnits(s, 1, timeUnits)
+	if err != nil || n > math.MaxUint32 {
+		return 0, code.New(code.BadArgument, "%q is not a time; write it like 90s, 12h, 30d or 2w", s)
+	}
+	return uint32(n), nil
+}
+
+// blockUnits count in blocks of ten minutes.
+var blockUnits = []unit{{"d", 144}, {"w", 7 * 144}, {"y", 52_560}}
+
+// parseBlocks reads 4320, or 30d, 4w, 1y in blocks of ten minutes. Empty is 0.
+func parseBlocks(s string) (usage.Height, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := parseUnits(s, 1, blockUnits)
+	if err != nil || n > math.MaxUint32 {
+		return 0, code.New(code.BadArgument, "%q is not a duration; write blocks, or time like 30d, 4w or 1y", s)
+	}
+	return usage.Height(n), nil
+}
+
+func parseUnits(s string, by float64, units []unit) (uint64, error) {
+	s = strings.ToLower(strings.TrimSpace(s))
+	for _, u := range units {
+		if rest, ok := strings.CutSuffix(s, u.name); ok && rest != "" {
+			s, by = strings.TrimSpace(rest), u.by
+			break
+		}
+	}
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n <= uint64(math.MaxUint64/by) {
+		return n * uint64(by), nil
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f < 0 || f*by >= math.MaxUint64 || math.IsNaN(f) {
+		return 0, fmt.Errorf("not a number")
+	}
+	return uint64(math.Round(f * by)), nil
+}
+
+// parseSat reads an amount in satoshi; commas may group its digits.
+func parseSat(s string) (usage.Sat, error) {
+	n, err := strconv.ParseUint(strings.ReplaceAll(s, ",", ""), 10, 64)
+	if err != nil || usage.Sat(n) > usage.MaxSat {
+		return 0, code.New(code.BadArgument, "%q is not an amount in satoshi", s)
+	}
+	return usage.Sat(n), nil
+}
+
+// flags that hold a value of this program's own kinds.
+type (
+	sizeFlag    uint64
+	secondsFlag uint32
+	blocksFlag  usage.Height
+	satFlag     usage.Sat
+)
+
+func (f *sizeFlag) Set(s string) (err error) {
+	n, err := parseSize(s)
+	*f = sizeFlag(n)
+	return err
+}
+func (f *sizeFlag) Type() string   { return "size" }
+func (f *sizeFlag) String() string { return formatSize(uint64(*f)) }
+
+func (f *secondsFlag) Set(s string) (err error) {
+	n, err := parseSeconds(s)
+	*f = secondsFlag(n)
+	return err
+}
+func (f *secondsFlag) Type() string { return "time" }
+func (f *secondsFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return formatSeconds(uint64(*f))
+}
+
+func (f *blocksFlag) Set(s string) (err error) {
+	n, err := parseBlocks(s)
+	*f = blocksFlag(n)
+	return err
+}
+func (f *blocksFlag) Type() string { return "blocks" }
+func (f *blocksFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return fmt.Sprint(uint32(*f))
+}
+
+func (f *satFlag) Set(s string) (err error) {
+	n, err := parseSat(s)
+	*f = satFlag(n)
+	return err
+}
+func (f *satFlag) Type() string { return "sat" }
+func (f *satFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return fmt.Sprint(uint64(*f))
+}
