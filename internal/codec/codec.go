@@ -45,8 +45,12 @@ func Optional(f Field) Field {
 
 // Encode writes the fields, which must be listed in ascending order of type. Errors: a value
 // over its bound, or types out of order (a fault of the caller).
-func Encode(fields ...Field) ([]byte, error) {
+func Encode(fields ...Field) ([]byte, error) { return Append(nil, fields...) }
+
+// Append is Encode behind the bytes of prefix, which it takes over.
+func Append(prefix []byte, fields ...Field) ([]byte, error) {
 	recs := make([]tlv.Record, 0, len(fields))
+	size := 0
 	for i, f := range fields {
 		if i > 0 && fields[i-1].Type() >= f.Type() {
 			return nil, fmt.Errorf("codec: field %d is not above field %d", f.Type(), fields[i-1].Type())
@@ -54,21 +58,27 @@ func Encode(fields ...Field) ([]byte, error) {
 		if f.optional && f.isZero() {
 			continue
 		}
-		if n := f.rec.Size(); n < f.min || n > f.max {
+		n := f.rec.Size()
+		if n < f.min || n > f.max {
 			return nil, fmt.Errorf("codec: field %d has %d bytes, allowed are %d to %d", f.Type(), n, f.min, f.max)
 		}
 		recs = append(recs, f.rec)
+		size += int(n) + maxFieldHead
 	}
 	stream, err := tlv.NewStream(recs...)
 	if err != nil {
 		return nil, fmt.Errorf("codec: %w", err)
 	}
-	var b bytes.Buffer
-	if err := stream.Encode(&b); err != nil {
+	b := bytes.NewBuffer(prefix)
+	b.Grow(size)
+	if err := stream.Encode(b); err != nil {
 		return nil, fmt.Errorf("codec: %w", err)
 	}
 	return b.Bytes(), nil
 }
+
+// maxFieldHead is the most that type and length of a small type take.
+const maxFieldHead = 3 + 9
 
 // Decode reads raw, which may be at most limit bytes long, into the fields. Every error wraps
 // ErrMalformed; the variables may then be half written and must not be used.

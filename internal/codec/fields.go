@@ -182,12 +182,20 @@ func Hashes[T ~[32]byte](typ uint64, v *[]T, max int) Field {
 // List is a field holding at most maxItems byte strings of at most maxLen bytes each. Its
 // value is the concatenation of u32 length ‖ bytes.
 func List(typ uint64, v *[][]byte, maxItems, maxLen int) Field {
-	enc := func(w io.Writer, _ any, _ *[8]byte) error {
+	enc := func(w io.Writer, _ any, buf *[8]byte) error {
 		if err := listBounds(*v, maxItems, maxLen); err != nil {
 			return err
 		}
-		_, err := w.Write(AppendList(nil, *v))
-		return err
+		for _, it := range *v {
+			binary.BigEndian.PutUint32(buf[:4], uint32(len(it)))
+			if _, err := w.Write(buf[:4]); err != nil {
+				return err
+			}
+			if _, err := w.Write(it); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	dec := func(r io.Reader, _ any, _ *[8]byte, n uint64) error {
 		raw := make([]byte, n)

@@ -10,6 +10,9 @@ import (
 // HeaderLen is the size of a frame before its TLV body: u16 type ‖ u64 request id.
 const HeaderLen = 10
 
+// smallFrame is room for most answers, to be had in one allocation.
+const smallFrame = 64
+
 // Bounds of single fields. What one relay allows is at most this; its own limits come in the
 // handshake.
 const (
@@ -50,14 +53,9 @@ func Encode(id uint64, m Message) ([]byte, error) {
 			return nil, code.Wrap(code.Malformed, err, "%s cannot be written", m.Type())
 		}
 	}
-	body, err := codec.Encode(m.fields()...)
-	if err != nil {
-		return nil, code.Wrap(code.Malformed, err, "%s cannot be written", m.Type())
-	}
-	b := make([]byte, 0, HeaderLen+len(body))
-	b = binary.BigEndian.AppendUint16(b, uint16(m.Type()))
-	b = binary.BigEndian.AppendUint64(b, id)
-	return append(b, body...), nil
+	b := binary.BigEndian.AppendUint16(make([]byte, 0, smallFrame), uint16(m.Type()))
+	b, err := codec.Append(binary.BigEndian.AppendUint64(b, id), m.fields()...)
+	return b, code.Wrap(code.Malformed, err, "%s cannot be written", m.Type())
 }
 
 // Peek reads type and request id, so that a frame can be refused before its body is looked

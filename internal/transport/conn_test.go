@@ -50,10 +50,15 @@ func TestFrameOverTheLimit(t *testing.T) {
 				t.Fatalf("a frame of the limit: %d bytes, %v", len(f), err)
 			}
 			write(limit + 1)
+			told := make(chan error)
+			go func() {
+				_, err := a.Read(ctx)
+				told <- err
+			}()
 			if _, err := b.Read(ctx); code.Of(err) != code.TooLarge {
 				t.Errorf("a frame over the limit: %v", err)
 			}
-			if _, err := a.Read(ctx); code.Of(err) != code.TooLarge {
+			if err := <-told; code.Of(err) != code.TooLarge {
 				t.Errorf("its sender is told %v", err)
 			}
 		})
