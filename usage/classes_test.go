@@ -58,7 +58,11 @@ func TestAcknowledgementWithoutRowIsCounted(t *testing.T) {
 	a := s.ack(k[1], s.request(k[1]), "client", VerdictOK)
 	foreign := *k[1]
 	foreign.facts.Digest[1] ^= 1
-	s.in.Acks = append(s.in.Acks, a, a, s.ack(&foreign, s.request(k[1]), "client", VerdictOK))
+	lie, err := OpenAcknowledgement(a)
+	s.must(err)
+	lie.From, lie.Request = testKey("mallory").Public(), identity.Digest{5}
+	raw, err := lie.Encode()
+	s.in.Acks = append(s.in.Acks, sign(t, "mallory", raw, err), a, a, s.ack(&foreign, s.request(k[1]), "client", VerdictOK))
 	res := s.audit()
 	if got := res.Classes[ClassNoRow]; got.Rows != 1 || got.Bytes != k[1].facts.Stored || got.Msat != 0 {
 		t.Fatalf("%+v", got)
@@ -173,6 +177,11 @@ func TestReceiptedDeletionEndsStorage(t *testing.T) {
 	if err != nil || over != Mul64(k[2].facts.Billable(), 5*3600) {
 		t.Fatal(over, err, explain(res))
 	}
+	// of two receipts the earlier row counts
+	s.in.Deleted = append(s.in.Deleted, s.deleteReceipt(k[2], s.deletion(k[2], "client"), Row{Index: 2}))
+	if again := s.reconcile(); again.Confirmed != res.Confirmed {
+		t.Fatal(explain(again))
+	}
 }
 
 // Deletion receipts that are not this relay's, or of another log, end nothing.
@@ -234,6 +243,14 @@ func TestRowsAfterCustodyAreRefused(t *testing.T) {
 		s.rawRow(row(s, k[0]))
 		if res := s.audit(); res.Rows[2] != ClassOutside || len(res.Refused) != 2 {
 			t.Errorf("%s: %s", name, explain(res))
+		}
+		s, k = small(t)
+		now := s.now
+		s.now = k[0].facts.Expiry
+		s.rawRow(row(s, k[0]))
+		s.now = now
+		if res := s.audit(); res.Rows[2] != ClassOutside || len(res.Refused) != 2 {
+			t.Errorf("%s in the future: %s", name, explain(res))
 		}
 	}
 }
@@ -372,7 +389,8 @@ func TestOrderOfPapersDoesNotMatter(t *testing.T) {
 	want := s.audit()
 	swap := s.in
 	swap.Acks = append([]identity.Signed{s.in.Acks[1], s.in.Acks[0]}, s.in.Acks...)
-	swap.Orders = append([]HeldOrder{s.in.Orders[1], {Order: s.in.Orders[0].Order, Records: s.in.Orders[0].Records}}, s.in.Orders...)
+	bare := HeldOrder{Order: s.in.Orders[0].Order, Records: s.in.Orders[0].Records}
+	swap.Orders = append(append([]HeldOrder{s.in.Orders[1], bare}, s.in.Orders...), bare)
 	swap.Deleted = append(swap.Deleted, s.in.Deleted...)
 	got, err := Reconcile(swap)
 	if err != nil || !reflect.DeepEqual(got, want) {

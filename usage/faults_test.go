@@ -54,8 +54,8 @@ func (s *sim) requestWith(k *kept, who string, change func(*ReadRequest)) identi
 	return sign(s.t, who, raw, err)
 }
 
-// fault commits one fault; lost says how many msat of the claim must not be confirmed: exactly
-// the named row, or −1 if that is not what the case is about.
+// faultCase commits one fault in a good history; class is the letters of all refusals that
+// must follow.
 type faultCase struct {
 	name   string
 	class  string
