@@ -80,8 +80,7 @@ func OpenStoreOrderVerified(s identity.Signed, v identity.Verdict) (VerifiedStor
 	return VerifiedStoreOrder{b, ok}, err
 }
 
-// RecordFacts is what billing needs to know of a record; package records makes them from a
-// verified header.
+// RecordFacts is what billing needs to know of a record, taken from its verified header.
 type RecordFacts struct {
 	Digest      identity.Digest
 	Sender      identity.PublicKey
