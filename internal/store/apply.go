@@ -39,10 +39,13 @@ func (r *Relay) Apply(ctx context.Context, now identity.UnixMilli, ops []Op) ([]
 // repeats tells, in a later attempt of one Apply, that the earlier attempt was committed after
 // all: then the earlier outcome stands, with what was new in it.
 func (o Outcome) repeats(earlier Outcome) bool {
-	if !o.Repeat || earlier.Repeat || earlier.Err != nil {
+	switch {
+	case earlier.Err != nil || earlier.Repeat:
 		return false
+	case earlier.Grant != nil: // the record may have been deleted by the same commit
+		return o.Repeat && o.Grant != nil || code.Of(o.Err) == code.NotFound
 	}
-	return earlier.Grant != nil && o.Grant != nil || earlier.Statement != nil && bytes.Equal(o.Statement, earlier.Statement)
+	return o.Repeat && earlier.Statement != nil && bytes.Equal(o.Statement, earlier.Statement)
 }
 
 // decide looks at one operation. A refused one writes nothing.

@@ -73,9 +73,11 @@ func (c *counting) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (w *world) open() {
+func (w *world) open() { w.openOn(w.fs) }
+
+func (w *world) openOn(fs FS) {
 	w.t.Helper()
-	e, err := openPebble("store", w.fs, Small)
+	e, err := openPebble("store", fs, Size{MemTable: 256 << 10, Cache: 1 << 20})
 	w.must(err)
 	var engine Engine = e
 	if w.faults != nil {
