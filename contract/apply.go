@@ -21,7 +21,7 @@ func (c Contract) Apply(e Event) (Contract, []Effect, error) {
 // consequences are the effects that follow from the difference of two contracts alone.
 func (c Contract) consequences(old Contract) []Effect {
 	out := c.newWatches(old)
-	if f := c.Funds(); f != old.Funds() && f != (Funds{}) {
+	if f := c.Funds(); c.signed() && f != old.Funds() {
 		out = append(out, Expose{f})
 	}
 	if gone := old.Leases(); len(gone) > 0 && len(c.Leases()) == 0 {

@@ -187,6 +187,9 @@ func (c *Contract) due(key *btcec.PrivateKey, feeRate uint64) ([]Effect, error) 
 		return c.dueSweep(key, feeRate)
 	case c.facts.fundedAt > 0:
 		return c.dueSpend(key, feeRate)
+	case len(c.cancel) > 0:
+		tx, err := c.cancelled(c.acts.cancelRate, c.cancel)
+		return []Effect{Broadcast{tx, ForCancel}}, err
 	case c.stage == stageSigned:
 		// The relay may still refuse: whether to publish alone is the client's choice.
 		return nil, nil

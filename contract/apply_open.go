@@ -322,9 +322,8 @@ func (c *Contract) prevouts() map[wire.OutPoint]*wire.TxOut {
 	return out
 }
 
-func (c *Contract) signFunding() Effect {
-	e := SignFunding{Prevouts: c.prevouts()}
-	e.Tx = c.FundingTx()
+func (c *Contract) signFunding() SignFunding {
+	e := SignFunding{Tx: c.FundingTx(), Prevouts: c.prevouts()}
 	for _, coin := range c.coins {
 		e.Own = append(e.Own, coin.OutPoint)
 	}

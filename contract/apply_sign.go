@@ -15,10 +15,10 @@ func (e SignedFunding) apply(c *Contract) ([]Effect, error) {
 	if err := checkPrivate(e.Key, c.terms.ClientKey); err != nil {
 		return nil, err
 	}
-	c.witnesses = nil
-	for _, coin := range c.coins {
-		c.witnesses = append(c.witnesses, encodeWitness(e.Witnesses[coin.OutPoint]))
+	if c.signingOver() {
+		return nil, code.New(code.BadDeadline, "the opening took too long: the relay may have dropped it")
 	}
+	c.witnesses = c.stacks(e.Witnesses)
 	if _, err := checkWitnesses(c.terms, c.coins, c.change, c.witnesses); err != nil {
 		return nil, err
 	}
@@ -31,6 +31,22 @@ func (e SignedFunding) apply(c *Contract) ([]Effect, error) {
 		Common: c.common(e.Stamp), Contract: c.ID(), Terms: c.terms.Digest(),
 		Witnesses: c.witnesses, Signatures: ladder.list(),
 	})
+}
+
+// signingOver tells whether so many blocks have passed since the proposal that the relay, whose tip
+// may be ahead, is about to drop it: a signature now would only have to be cancelled.
+func (c *Contract) signingOver() bool {
+	m, err := MarginsOf(c.terms.Network)
+	return err != nil || c.tip+m.TipTolerance >= c.terms.Tip+m.OpeningBlocks
+}
+
+// stacks are the witnesses of the coins, in their order, as they are stored and sent.
+func (c *Contract) stacks(of map[wire.OutPoint]wire.TxWitness) [][]byte {
+	out := make([][]byte, len(c.coins))
+	for i, coin := range c.coins {
+		out[i] = encodeWitness(of[coin.OutPoint])
+	}
+	return out
 }
 
 // signLadder signs the settlement of a payment at every tier that it can bear.

@@ -22,6 +22,8 @@ type Contract struct {
 	funding   chainhash.Hash // txid of the funding transaction, once the terms are complete
 	witnesses [][]byte       // of the funding inputs, as in ClientSigned
 
+	cancel [][]byte // client: witnesses of the transaction that double-spends the funding
+
 	// The latest update: on the client's side as given, on the relay's as received.
 	n      uint32
 	paid   usage.Sat // P_n
@@ -81,6 +83,7 @@ type acts struct {
 	settleFrom usage.Height // relay: it settles from this height on, before the deadline does it
 	refundRate uint64       // fee rate of the last refund
 	sweepRate  uint64       // fee rate of the last sweep
+	cancelRate uint64       // fee rate of the double spend
 }
 
 // SpendKind is how an escrow was spent.

@@ -17,8 +17,10 @@ type Effect interface{ effect() }
 // sent before comes again with the same bytes.
 type Send struct{ Statement []byte }
 
-// SignFunding asks the client's wallet for the witnesses of its inputs; SignedFunding brings them.
+// SignFunding asks the client's wallet for the witnesses of its inputs. SignedFunding brings them;
+// with Cancel, where Tx pays the coins back to the client, SignedCancel does.
 type SignFunding struct {
+	Cancel   bool
 	Tx       *wire.MsgTx
 	Prevouts map[wire.OutPoint]*wire.TxOut
 	Own      []wire.OutPoint
@@ -41,11 +43,12 @@ const (
 	ForClose      Purpose = 3
 	ForRefund     Purpose = 4
 	ForSweep      Purpose = 5
+	ForCancel     Purpose = 6
 )
 
 // String is the purpose in one word.
 func (p Purpose) String() string {
-	return [...]string{"nothing", "funding", "settlement", "close", "refund", "sweep"}[min(p, ForSweep)]
+	return [...]string{"nothing", "funding", "settlement", "close", "refund", "sweep", "cancel"}[min(p, ForCancel)]
 }
 
 // Watch asks for the chain to be watched from a height on, without end: for the confirmation of a
@@ -61,7 +64,8 @@ type Watch struct {
 // Release frees coins that were reserved for the contract.
 type Release struct{ Coins []wire.OutPoint }
 
-// Expose asks for the account of the contract to be changed.
+// Expose asks for the account of the contract to be changed. It begins when the client's signatures
+// have left, or arrived.
 type Expose struct{ Funds Funds }
 
 // Forget tells that the record may be deleted.

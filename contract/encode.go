@@ -49,7 +49,8 @@ func (r *record) fields() []codec.Field {
 	f = append(f, c.talk.fields(60)...)
 	f = append(f, codec.U32(80, &c.tip), codec.U8(82, &r.isFunding), codec.U8(84, &r.seen), codec.U8(86, &r.spendKind))
 	f = append(f, c.facts.fields(88)...)
-	return append(f, codec.U32(120, &c.acts.settleFrom), codec.U64(122, &c.acts.refundRate), codec.U64(124, &c.acts.sweepRate))
+	return append(f, codec.U32(120, &c.acts.settleFrom), codec.U64(122, &c.acts.refundRate), codec.U64(124, &c.acts.sweepRate),
+		codec.U64(126, &c.acts.cancelRate), codec.List(128, &c.cancel, maxInputs, maxWitnessBytes))
 }
 
 func (k *closing) fields(t uint64) []codec.Field {
@@ -129,8 +130,10 @@ func (r *record) contract() (Contract, error) {
 		}
 		c.coins = append(c.coins, coin)
 	}
-	if n := len(c.witnesses); n > 0 && n != len(c.coins) {
-		return Contract{}, code.New(code.StoreCorrupt, "%d witnesses for %d coins", n, len(c.coins))
+	for _, n := range []int{len(c.witnesses), len(c.cancel)} {
+		if n > 0 && n != len(c.coins) {
+			return Contract{}, code.New(code.StoreCorrupt, "%d witnesses for %d coins", n, len(c.coins))
+		}
 	}
 	return *c, nil
 }

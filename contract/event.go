@@ -60,9 +60,21 @@ type SignedFunding struct {
 }
 
 // PublishFunding (client) publishes the funding transaction although the relay is silent; the
-// refund at E is then the way out. The other way, while it is not published, is to spend
-// one of the coins elsewhere.
+// refund at E is then the way out. CancelFunding is the other way.
 type PublishFunding struct{}
+
+// CancelFunding (client) takes the coins back while the funding is not confirmed, by a transaction
+// that spends them at a higher fee rate; SignedCancel follows. The contract is StateCancelling until
+// a block decides: StateFailed if the coins came back, StateFunding if the escrow was faster.
+type CancelFunding struct {
+	FeeRate uint64 // sat per 1,000 vB; raised to what replaces the funding transaction
+}
+
+// SignedCancel (client) brings the wallet's witnesses for CancelFunding, with the same fee rate.
+type SignedCancel struct {
+	FeeRate   uint64
+	Witnesses map[wire.OutPoint]wire.TxWitness
+}
 
 // Pay (client) pays: sends contractPaymentUpdate. Amount is cumulative. A rest below 330 sat goes
 // with it, because it could never come back.

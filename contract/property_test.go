@@ -141,7 +141,7 @@ func (l *life) step() {
 
 // unilateral is what one side does without the other.
 func (l *life) unilateral() {
-	switch l.below(6, "unilateral") {
+	switch l.below(7, "unilateral") {
 	case 0:
 		l.wishRelay(Settle{l.relay.key})
 	case 1:
@@ -152,6 +152,8 @@ func (l *life) unilateral() {
 		l.wishClient(Refund{FeeRate: 3_000, Key: l.client.key})
 	case 4:
 		l.doubleSpend()
+	case 5:
+		l.wishClient(CancelFunding{FeeRate: 9_000})
 	default:
 		l.wishClient(PublishFunding{})
 	}
@@ -284,7 +286,7 @@ func (l *life) out(p *party) {
 	c := p.c
 	switch c.State() {
 	case StateNew, StateAborted, StateFailed, StateArchived:
-	case StateSigned, StateFunding:
+	case StateSigned, StateFunding, StateCancelling:
 		if c.depth() > 0 || p.role == Relay {
 			l.rt.Fatalf("%s is stuck: %+v", p.role, c.Summary())
 		}

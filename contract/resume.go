@@ -45,8 +45,8 @@ func (c Contract) Resume() []Effect {
 	if c.stage == stageVerified {
 		out = append(out, c.signFunding())
 	}
-	if f := c.Funds(); f != (Funds{}) {
-		out = append(out, Expose{f})
+	if c.signed() {
+		out = append(out, Expose{c.Funds()})
 	}
 	if c.Forgettable() {
 		out = append(out, Forget{})

@@ -48,11 +48,13 @@ const (
 	StateArchived  State = 13 // so deep that the record may be forgotten
 	StateAborted   State = 14 // ended before anything was signed
 	StateFailed    State = 15 // the funding was double-spent, or never came
+
+	StateCancelling State = 16 // client: it is double-spending the unconfirmed funding
 )
 
 var stateNames = [...]string{
 	"new", "opening", "offered", "verified", "signed", "complete", "funding", "active", "draining",
-	"closing", "refunding", "settled", "closed", "archived", "aborted", "failed",
+	"closing", "refunding", "settled", "closed", "archived", "aborted", "failed", "cancelling",
 }
 
 // String is the state in one lower-case word.
@@ -98,6 +100,8 @@ func (c Contract) State() State {
 		return StateFailed
 	case c.depth() >= usage.Height(c.terms.Depth), c.depth() > 0 && c.tip >= c.terms.ServiceUntil():
 		return c.liveState()
+	case len(c.cancel) > 0 && c.depth() == 0:
+		return StateCancelling
 	case c.stage == stageSigned && c.depth() == 0:
 		return StateSigned
 	case c.stage == stageComplete && c.depth() == 0:

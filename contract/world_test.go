@@ -397,7 +397,11 @@ func (w *world) perform(p *party, effects []Effect) {
 				w.other(p).inbox = append(w.other(p).inbox, s)
 			}
 		case SignFunding:
-			w.do(p, SignedFunding{w.sign(p, e), p.key, w.stamp()})
+			if e.Cancel {
+				w.do(p, SignedCancel{9_000, w.sign(p, e)})
+				continue
+			}
+			_ = w.try(p, SignedFunding{w.sign(p, e), p.key, w.stamp()})
 		case Broadcast:
 			p.acts[e.Why]++
 			if w.chain.accept(e.Tx) == nil {

@@ -1,0 +1,87 @@
+package contract
+
+import (
+	"github.com/btcsuite/btcd/wire/v2"
+
+	"relaymarket/internal/code"
+	"relaymarket/usage"
+)
+
+// cancellable refuses what is too late or was never signed.
+func (c *Contract) cancellable() error {
+	if err := c.want(Client, StateSigned, StateFunding, StateCancelling); err != nil {
+		return err
+	}
+	if c.depth() > 0 {
+		return code.New(code.BadState, "the funding is confirmed")
+	}
+	return nil
+}
+
+// cancelTx builds the double spend of the funding: all coins back to the client. Nodes replace a
+// transaction only by one with a higher rate and with a fee that is higher by its own relaying.
+func (c *Contract) cancelTx(feeRate uint64) (*wire.MsgTx, error) {
+	tx, witness := newTx(0), int64(0)
+	var value usage.Sat
+	for _, coin := range c.coins {
+		addInput(tx, coin.OutPoint, spendSequence)
+		witness += coin.maxWitness()
+		value += coin.Value
+	}
+	addOutput(tx, 0, c.terms.ClientScript)
+	weight := weightOf(tx, witness)
+	old, err := fundingFee(c.coins, c.terms.Value, c.change)
+	if err != nil {
+		return nil, err
+	}
+	rate := min(max(feeRate, c.terms.FundFeeRate+MinFeeRate), MaxFeeRate)
+	fee := max(FeeFor(rate, weight), old+FeeFor(MinFeeRate, weight))
+	if value < fee || value-fee < dustLimit {
+		return nil, code.New(code.AmountTooSmall, "%d sat less a fee of %d is dust", value, fee)
+	}
+	tx.TxOut[0].Value = int64(value - fee)
+	return tx, nil
+}
+
+// cancelled is the double spend with its witnesses.
+func (c *Contract) cancelled(feeRate uint64, witnesses [][]byte) (*wire.MsgTx, error) {
+	tx, err := c.cancelTx(feeRate)
+	if err != nil {
+		return nil, err
+	}
+	for i := range tx.TxIn {
+		if tx.TxIn[i].Witness, err = parseWitness(witnesses[i]); err != nil {
+			return nil, err
+		}
+	}
+	return tx, nil
+}
+
+func (e CancelFunding) apply(c *Contract) ([]Effect, error) {
+	if err := c.cancellable(); err != nil {
+		return nil, err
+	}
+	tx, err := c.cancelTx(e.FeeRate)
+	if err != nil {
+		return nil, err
+	}
+	s := c.signFunding()
+	s.Cancel, s.Tx = true, tx
+	return []Effect{s}, nil
+}
+
+func (e SignedCancel) apply(c *Contract) ([]Effect, error) {
+	if err := c.cancellable(); err != nil {
+		return nil, err
+	}
+	stacks := c.stacks(e.Witnesses)
+	tx, err := c.cancelled(e.FeeRate, stacks)
+	if err != nil {
+		return nil, err
+	}
+	if err := execute(tx, c.prevouts()); err != nil {
+		return nil, err
+	}
+	c.cancel, c.acts.cancelRate = stacks, e.FeeRate
+	return []Effect{Broadcast{tx, ForCancel}}, nil
+}
