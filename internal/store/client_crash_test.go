@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
+	"relaymarket/broadcast"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/records"
@@ -79,11 +81,11 @@ func (w *watched) Commit(ctx context.Context, groups []Group) []error {
 // clientVerbs is every verb that writes, on a store where each has something to change. What
 // is made before the verb itself runs belongs to its preparation.
 func clientVerbs(t *testing.T, m *market) map[string]func() error {
-	queued, next := m.compose(t, 2), Outgoing{}
+	queued := m.compose(t, 2)
 	ok(t, m.c.Enqueue(cctx, cnow, queued))
 	doomed := m.compose(t, 1)
 	ok(t, m.c.Enqueue(cctx, cnow, doomed))
-	next = m.compose(t, 3)
+	next := m.compose(t, 3)
 	next.Replaces = doomed.Order.Digest()
 	first := m.incoming(t)
 	val(m.c.SaveReceived(cctx, cnow, first))(t)
@@ -92,6 +94,7 @@ func clientVerbs(t *testing.T, m *market) map[string]func() error {
 	second.Acks = []usage.VerifiedAcknowledgement{m.ack(t, m.friend, m.me.Public(), queued.Records[0].Record.Digest(), 1)}
 	ok(t, m.c.SaveContact(cctx, cnow, m.friend.Public(), "friend"))
 	ok(t, m.c.SetBudget(cctx, cnow, 1000, 0))
+	ok(t, m.c.SaveRequests(cctx, []Request{m.request(t, identity.Digest{8})}))
 	effects := val(m.c.SaveContracts(cctx, ContractBatch{Effects: []Pending{{Data: []byte("old")}}}))(t)
 	record := queued.Records[0].Record.Digest()
 	d := usage.Delete{Header: m.head(m.me.Public(), m.relay.Public()), Record: record}
@@ -124,6 +127,12 @@ func clientVerbs(t *testing.T, m *market) map[string]func() error {
 		"SaveDocument":      func() error { return m.c.SaveDocument(cctx, cnow, m.document(t, m.friend, 1, "a")) },
 		"DeleteContact":     func() error { return m.c.DeleteContact(cctx, m.friend.Public()) },
 		"SaveOwnDocument":   func() error { return m.c.SaveOwnDocument(cctx, m.document(t, m.me, 1, "me")) },
+		"SaveOffers": func() error {
+			return m.c.SaveOffers(cctx, cnow, []broadcast.VerifiedOffer{m.offer(t, 1)})
+		},
+		"DropRequest":       func() error { return m.c.DropRequest(cctx, m.relay.Public(), identity.Digest{8}) },
+		"DeleteSealingKeys": func() error { return m.c.DeleteSealingKeys(cctx, []records.KeyID{m.myKey.ID()}) },
+		"SetBudget":         func() error { return m.c.SetBudget(cctx, cnow, 5, 0) },
 		"SaveScore":         func() error { return m.c.SaveScore(cctx, m.relay.Public(), 900) },
 		"ApprovePayment": func() error {
 			_, err := m.c.ApprovePayment(cctx, Payment{Contract: m.contract, Cumulative: 500, Time: cnow}, false)
@@ -176,7 +185,17 @@ func TestClientCrashAtEveryVerb(t *testing.T) {
 	}
 }
 
-// doubtful is an engine whose commits are stale, or in doubt with and without effect.
+// What a doubtful engine does to a group.
+const (
+	commitWell = iota
+	staleInstead
+	unknownLost
+	unknownDone
+	unknownStale
+)
+
+// doubtful is an engine whose commits are overtaken by others', or in doubt with and without
+// effect.
 type doubtful struct {
 	Engine
 	next func() int
@@ -188,21 +207,55 @@ func (d *doubtful) Commit(ctx context.Context, groups []Group) []error {
 		errs[i] = ErrSkipped
 	}
 	for i, g := range groups {
-		fault := d.next()
-		if fault != 1 && fault != 2 {
-			errs[i] = d.Engine.Commit(ctx, []Group{g})[0]
-		}
-		switch fault {
-		case 1:
-			errs[i] = ErrStale
-		case 2, 3:
-			errs[i] = ErrUnknown
-		}
-		if errs[i] != nil {
+		if errs[i] = d.one(ctx, g); errs[i] != nil {
 			return errs
 		}
 	}
 	return errs
+}
+
+func (d *doubtful) one(ctx context.Context, g Group) error {
+	foreign := Group{Shard: g.Shard, Expect: g.Expect, ID: GroupID{1}}
+	switch d.next() {
+	case staleInstead:
+		return errors.Join(ErrStale, d.Engine.Commit(ctx, []Group{foreign})[0])
+	case unknownLost:
+		return ErrUnknown
+	case unknownDone:
+		return errors.Join(ErrUnknown, d.Engine.Commit(ctx, []Group{g})[0])
+	case unknownStale:
+		return errors.Join(ErrUnknown, d.Engine.Commit(ctx, []Group{foreign})[0])
+	}
+	return d.Engine.Commit(ctx, []Group{g})[0]
+}
+
+// deaf is an engine that answers nothing any more after a commit in doubt.
+type deaf struct {
+	Engine
+	gone bool
+}
+
+func (d *deaf) Commit(context.Context, []Group) []error {
+	d.gone = true
+	return []error{ErrUnknown}
+}
+
+func (d *deaf) Get(ctx context.Context, shard uint8, keys [][]byte) ([][]byte, error) {
+	if d.gone {
+		return nil, errors.New("no answer")
+	}
+	return d.Engine.Get(ctx, shard, keys)
+}
+
+func TestClientStopsWhenACommitStaysInDoubt(t *testing.T) {
+	m := newMarket(t)
+	inner := m.c.engine
+	m.c.engine = &deaf{Engine: inner}
+	coded(t, m.c.SetValue(cctx, "a", []byte("1")), code.StoreUnknown)
+	m.c.engine = inner
+	coded(t, m.c.SetValue(cctx, "a", []byte("2")), code.StoreUnknown)
+	m.restart(t)
+	ok(t, m.c.SetValue(cctx, "a", []byte("3")))
 }
 
 // TestClientStateMachine drives an agent's life with crashes, over an engine whose answers are
@@ -241,8 +294,8 @@ func (w *life) doubt() {
 		if w.faults == 0 {
 			return 0
 		}
-		fault := rapid.IntRange(0, 5).Draw(w.t, "fault")
-		if fault > 0 && fault <= 3 {
+		fault := rapid.IntRange(commitWell, unknownStale).Draw(w.t, "fault")
+		if fault != commitWell {
 			w.faults--
 		}
 		return fault

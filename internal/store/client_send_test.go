@@ -98,6 +98,11 @@ func TestClientNeverUsesACounterTwice(t *testing.T) {
 	forgotten := m.compose(t, 1)
 	forgotten.Epochs = nil
 	coded(t, m.c.Enqueue(cctx, cnow, forgotten), code.BadState)
+	// Outside of the conversation the epoch alone shows that a state is old.
+	d, late := m.compose(t, 1), m.compose(t, 1)
+	late.Records[0].Sequence = 0
+	ok(t, m.c.Enqueue(cctx, cnow, d))
+	coded(t, m.c.Enqueue(cctx, cnow, late), code.StoreStale)
 	other := m.compose(t, 2)
 	other.Order = m.order(t, other.Records[:1])
 	coded(t, m.c.Enqueue(cctx, cnow, other), code.Malformed)

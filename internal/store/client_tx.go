@@ -145,15 +145,16 @@ func (t *clientTx) commit() error {
 	return nil
 }
 
-// settle finds out about a group in doubt: nil if it was committed, ErrStale if not. If that
-// cannot be found out, nothing more is done before the store is opened again, so that nobody
-// builds on what may be there.
+// settle finds out about a group in doubt: nil if it was committed, ErrStale if not, be it that
+// nobody has committed since or that another group took its place. If that cannot be found
+// out, nothing more is done before the store is opened again, so that nobody builds on what
+// may be there.
 func (t *clientTx) settle(g Group, doubt error) error {
 	v, err := shardVersion(t.ctx, t.engine, clientShard)
 	switch {
 	case err == nil && v == Version{g.Expect + 1, g.ID}:
 		return nil
-	case err == nil && v.Number == g.Expect:
+	case err == nil && (v.Number == g.Expect || v.Number == g.Expect+1):
 		return ErrStale
 	}
 	t.failed = code.Wrap(code.StoreUnknown, errors.Join(doubt, err), "a commit is in doubt; start the agent again")
