@@ -58,7 +58,7 @@ func (o *opener) write(m *message.Write, by identity.PublicKey, now identity.Uni
 		all = append(all, part...)
 	}
 	if len(all) != len(m.Contents)+1 || len(m.Contents) > int(o.limits.MaxBundle) {
-		return store.WriteOp{}, code.New(code.OrderTooSmall, "%d statements with %d contents: a write is one order and a content for each of its records", len(all), len(m.Contents))
+		return store.WriteOp{}, code.New(code.OrderMismatch, "%d statements with %d contents: a write is one order and a content for each of its records", len(all), len(m.Contents))
 	}
 	verdicts := identity.VerifyBatch(all)
 	order, err := usage.OpenStoreOrderVerified(all[0], verdicts[0])

@@ -138,18 +138,24 @@ func newPerson(t *testing.T, r *running) *person {
 
 func (p *person) connect(r *running) {
 	p.t.Helper()
-	params, err := runner.Params(identity.Regtest)
-	if err != nil {
-		p.t.Fatal(err)
-	}
 	a := r.OfferAddresses()[0]
 	p.r = r
+	var err error
 	p.sess, err = session.Dial(p.t.Context(), transport.DialOptions{URL: a.URL, Pins: a.Pins},
-		session.Config{Key: p.key, Relay: r.Key(), Genesis: *params.GenesisHash})
+		session.Config{Key: p.key, Relay: r.Key(), Genesis: genesis(p.t)})
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(p.sess.Close)
+}
+
+func genesis(t *testing.T) [32]byte {
+	t.Helper()
+	params, err := runner.Params(identity.Regtest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *params.GenesisHash
 }
 
 func now() identity.UnixMilli { return identity.UnixMilli(time.Now().UnixMilli()) }

@@ -149,7 +149,7 @@ func recordWorst(f RecordFacts, accepted, serviceUntil identity.UnixMilli) (Quan
 
 // CoverOrder checks that an order covers exactly these records (count, root, bytes) and gives
 // the most that they can use and cost when accepted at that time. Errors: Malformed if it is
-// an order for other records, OrderTooSmall if bytes or MaxMsat do not suffice, Expired if it is accepted after NotAfter or after the
+// an order for other records, OrderMismatch if bytes or MaxMsat do not suffice, Expired if it is accepted after NotAfter or after the
 // end of service. With the free allowance pass zero prices.
 func CoverOrder(o StoreOrder, records []RecordFacts, p Prices, accepted, serviceUntil identity.UnixMilli) (Quantities, Msat, error) {
 	if accepted > o.NotAfter {
@@ -170,7 +170,7 @@ func CoverOrder(o StoreOrder, records []RecordFacts, p Prices, accepted, service
 		return Quantities{}, 0, code.Wrap(code.BadAmount, err, "the worst case of the order")
 	}
 	if cost > o.MaxMsat {
-		return Quantities{}, 0, code.New(code.OrderTooSmall, "the records can cost %d msat, ordered are %d", cost, o.MaxMsat)
+		return Quantities{}, 0, code.New(code.OrderMismatch, "the records can cost %d msat, ordered are %d", cost, o.MaxMsat)
 	}
 	return worst, cost, nil
 }
@@ -179,14 +179,14 @@ func CoverOrder(o StoreOrder, records []RecordFacts, p Prices, accepted, service
 // sum of billable bytes.
 func (o StoreOrder) Names(records []RecordFacts) error {
 	if len(records) != int(o.N) {
-		return code.New(code.Malformed, "the order is for %d records, here are %d", o.N, len(records))
+		return code.New(code.OrderMismatch, "the order is for %d records, here are %d", o.N, len(records))
 	}
 	digests := make([]identity.Digest, len(records))
 	seen := make(map[identity.Digest]bool, len(records))
 	var total uint64
 	for i, f := range records {
 		if seen[f.Digest] {
-			return code.New(code.Malformed, "the order names record %s twice", f.Digest.Short())
+			return code.New(code.OrderMismatch, "the order names record %s twice", f.Digest.Short())
 		}
 		seen[f.Digest] = true
 		if f.Stored > maxStored {
@@ -196,13 +196,13 @@ func (o StoreOrder) Names(records []RecordFacts) error {
 		total += f.Billable()
 	}
 	if identity.Root(digests) != o.Root {
-		return code.New(code.Malformed, "the order is for other records")
+		return code.New(code.OrderMismatch, "the order is for other records")
 	}
 	if total > o.TotalBytes {
-		return code.New(code.OrderTooSmall, "the records have %d billable bytes, ordered are %d", total, o.TotalBytes)
+		return code.New(code.OrderMismatch, "the records have %d billable bytes, ordered are %d", total, o.TotalBytes)
 	}
 	if total < o.TotalBytes {
-		return code.New(code.Malformed, "the order says %d billable bytes, the records have %d", o.TotalBytes, total)
+		return code.New(code.OrderMismatch, "the order says %d billable bytes, the records have %d", o.TotalBytes, total)
 	}
 	return nil
 }

@@ -25,17 +25,17 @@ func TestCoverOrder(t *testing.T) {
 		change func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli)
 	}{
 		"exactly enough":      {code.OK, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { o.MaxMsat = cost }},
-		"one msat too little": {code.OrderTooSmall, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { o.MaxMsat = cost - 1 }},
-		"bytes too little":    {code.OrderTooSmall, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { o.TotalBytes-- }},
-		"bytes too many":      {code.Malformed, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { o.TotalBytes++ }},
-		"one record missing":  {code.Malformed, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { *r = (*r)[:1] }},
-		"another order of them": {code.Malformed, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
+		"one msat too little": {code.OrderMismatch, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { o.MaxMsat = cost - 1 }},
+		"bytes too little":    {code.OrderMismatch, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { o.TotalBytes-- }},
+		"bytes too many":      {code.OrderMismatch, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { o.TotalBytes++ }},
+		"one record missing":  {code.OrderMismatch, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) { *r = (*r)[:1] }},
+		"another order of them": {code.OrderMismatch, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
 			*r = []RecordFacts{(*r)[1], (*r)[0]}
 		}},
-		"one twice": {code.Malformed, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
+		"one twice": {code.OrderMismatch, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
 			*r = []RecordFacts{(*r)[0], (*r)[0]}
 		}},
-		"one twice, and signed so": {code.Malformed, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
+		"one twice, and signed so": {code.OrderMismatch, func(o *StoreOrder, r *[]RecordFacts, at, until *identity.UnixMilli) {
 			*r = []RecordFacts{(*r)[0], (*r)[0]}
 			o.Root, o.TotalBytes = identity.Root([]identity.Digest{(*r)[0].Digest, (*r)[0].Digest}), 2*(*r)[0].Billable()
 		}},

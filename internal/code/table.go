@@ -36,8 +36,8 @@ const (
 	ShuttingDown Code = 15
 	// NoFunds: the account is exhausted: pay what the audit confirms, or open a contract.
 	NoFunds Code = 16
-	// OrderTooSmall: the store order does not cover what follows it; order for all records and their worst cost.
-	OrderTooSmall Code = 17
+	// OrderMismatch: the store order does not cover what follows it; order exactly the records that follow, with their bytes and their worst cost.
+	OrderMismatch Code = 17
 	// DiskReserve: the relay's disk is nearly full; try later or write to another relay.
 	DiskReserve Code = 18
 	// ClockWrong: the clock differs too much; correct the clock of the machine that is wrong.
@@ -185,7 +185,7 @@ var table = []Entry{
 	{Busy, "busy", true, "too much at once; wait a moment and try again"},
 	{ShuttingDown, "shutting_down", true, "the relay is stopping; connect again in a minute"},
 	{NoFunds, "no_funds", false, "the account is exhausted: pay what the audit confirms, or open a contract"},
-	{OrderTooSmall, "order_too_small", false, "the store order does not cover what follows it; order for all records and their worst cost"},
+	{OrderMismatch, "order_mismatch", false, "the store order does not cover what follows it; order exactly the records that follow, with their bytes and their worst cost"},
 	{DiskReserve, "disk_reserve", true, "the relay's disk is nearly full; try later or write to another relay"},
 	{ClockWrong, "clock_wrong", true, "the clock differs too much; correct the clock of the machine that is wrong"},
 	{CapReached, "cap_reached", false, "the record was read as often as its sender allows"},
