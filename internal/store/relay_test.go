@@ -316,7 +316,7 @@ func TestFundsRule(t *testing.T) {
 		}
 		cheap := w.order(a, w.record(draft{from: alice, to: bob, size: 1000}))
 		cheap.Order.MaxMsat = 1
-		w.refused(cheap, code.OrderTooSmall)
+		w.refused(cheap, code.OrderMismatch)
 		lower := a
 		lower.Paid--
 		_, err = w.r.SaveContracts(ctx, ContractBatch{Rows: []ContractRow{{Account: &lower}}})
