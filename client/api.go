@@ -33,6 +33,18 @@ type Contact struct {
 	Warning  string              `json:"warning,omitempty"`
 }
 
+// RelayInfo is a relay that matters to this agent: an own one, or one of a contact.
+type RelayInfo struct {
+	Relay         identity.PublicKey `json:"relay"`
+	Name          string             `json:"name"`
+	Addresses     []identity.Address `json:"addresses"`
+	Own           bool               `json:"own"` // paid by a contract or chosen for its free allowance
+	Connected     bool               `json:"connected"`
+	FreeBytesDay  uint64             `json:"free_bytes_per_day"`
+	ClockOffsetMs int64              `json:"clock_offset_ms"` // relay's clock minus this machine's
+	Error         string             `json:"error,omitempty"` // of the last attempt to connect
+}
+
 // MarketRequest asks for offers, ranked by the cost of a usage.
 type MarketRequest struct {
 	Sources      []string   `json:"sources"`       // board URLs and directories; empty: the configured ones
@@ -182,7 +194,8 @@ type Attachment struct {
 type SendResult struct {
 	Digest    identity.Digest    `json:"record"`
 	Path      string             `json:"path"`
-	State     string             `json:"state"` // queued, or stored (receipt on disk)
+	State     string             `json:"state"`            // queued, or stored (receipt on disk)
+	Reason    string             `json:"reason,omitempty"` // why it is queued
 	Relay     identity.PublicKey `json:"relay"`
 	Contract  usage.ContractID   `json:"contract"`
 	Receipt   identity.Digest    `json:"receipt,omitzero"`
@@ -201,7 +214,7 @@ type Message struct {
 	Expires      identity.UnixMilli `json:"expires_ms"`
 	MediaType    string             `json:"media_type,omitempty"`
 	Size         uint64             `json:"size_bytes"`
-	State        string             `json:"state"` // inbox: new, read; outbox: queued, stored, delivered, acknowledged, deleted, expired
+	State        string             `json:"state"` // inbox: new, read; outbox: queued, stored, acknowledged, rejected, deleted, expired, failed
 	Relay        identity.PublicKey `json:"relay"`
 	Contract     usage.ContractID   `json:"contract,omitzero"`
 	Sequence     uint64             `json:"sequence,omitempty"`
