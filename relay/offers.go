@@ -38,6 +38,17 @@ type offerBook struct {
 	binding map[identity.Digest]broadcast.VerifiedOffer // guarded by mu
 }
 
+// offerFileVersion is the first byte of a file of an own offer; the signed offer follows.
+const offerFileVersion = 1
+
+// ParseOfferFile reads a file that a relay keeps of an own offer. The result is unverified.
+func ParseOfferFile(raw []byte) (identity.Signed, error) {
+	if len(raw) == 0 || raw[0] != offerFileVersion {
+		return identity.Signed{}, code.New(code.StoreVersion, "not an offer file of version %d", offerFileVersion)
+	}
+	return identity.ParseSigned(raw[1:])
+}
+
 // load reads the offers that still bind.
 func (b *offerBook) load() error {
 	b.binding = make(map[identity.Digest]broadcast.VerifiedOffer)
@@ -53,7 +64,7 @@ func (b *offerBook) load() error {
 		if err != nil {
 			return code.Wrap(code.Internal, err, "offer")
 		}
-		s, err := identity.ParseSigned(raw)
+		s, err := ParseOfferFile(raw)
 		if err == nil {
 			err = b.adopt(s)
 		}
@@ -103,7 +114,7 @@ func (b *offerBook) renew(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	name := filepath.Join(b.dir, fmt.Sprintf("%020d.offer", seq))
-	if err := home.WriteFile(name, v.Signed().Bytes(), 0o644); err != nil {
+	if err := home.WriteFile(name, append([]byte{offerFileVersion}, v.Signed().Bytes()...), 0o644); err != nil {
 		return false, err
 	}
 	return true, b.adopt(v.Signed())

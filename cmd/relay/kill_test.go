@@ -388,7 +388,7 @@ func outbox(ctx context.Context, sess *session.Client) (map[identity.Digest]bool
 
 // offerAddress reads the first address of a signed offer.
 func offerAddress(raw []byte) (identity.Address, error) {
-	s, err := identity.ParseSigned(raw)
+	s, err := relay.ParseOfferFile(raw)
 	if err != nil {
 		return identity.Address{}, err
 	}
