@@ -13,7 +13,7 @@ import (
 )
 
 // PublicSealingKeySize is the length of a public sealing key: ML-KEM-768 and X25519.
-const PublicSealingKeySize = 1184 + 32
+const PublicSealingKeySize = identity.SealingSize
 
 // Times of a sealing key's life, in milliseconds.
 const (
