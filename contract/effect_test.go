@@ -235,6 +235,28 @@ func TestRefundClimbs(t *testing.T) {
 	}
 }
 
+// TestRefundWhenFeesAreAbsurd: a fee that would eat the escrow gives way to the least one.
+func TestRefundWhenFeesAreAbsurd(t *testing.T) {
+	w := active(t)
+	w.mineTo(w.client.c.Terms().CloseUntil())
+	w.relay.c = Contract{}
+	w.mineTo(w.client.c.Terms().Expiry - 1)
+	b := w.block(w.client, w.chain.tip()+1)
+	b.FeeRate = 5 * MaxFeeRate
+	e := only[Broadcast](w.apply(w.client, b))
+	if len(e) != 1 || e[0].Why != ForRefund || e[0].Tx.TxOut[0].Value != 100_000-69_000 {
+		t.Fatal(e)
+	}
+	w.client.c.terms.Value = 900 // as if the escrow were small
+	if e := only[Broadcast](w.apply(w.client, Refund{MaxFeeRate, w.client.key})); len(e) != 1 || e[0].Tx.TxOut[0].Value != 900-138 {
+		t.Fatal(e)
+	}
+	w.client.c.terms.Value = 460 // not worth any transaction
+	if e := only[Broadcast](w.apply(w.client, Refund{MaxFeeRate, w.client.key})); len(e) != 0 {
+		t.Fatal(e)
+	}
+}
+
 // TestRaceAfterExpiry: both are late; the first confirmed wins, and both records agree on it.
 func TestRaceAfterExpiry(t *testing.T) {
 	w := active(t)

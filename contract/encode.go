@@ -159,10 +159,3 @@ func decodeCoin(raw []byte) (Coin, error) {
 	op := wire.OutPoint{Hash: chainhash.Hash(raw[:32]), Index: binary.BigEndian.Uint32(raw[32:])}
 	return Coin{op, usage.Sat(binary.BigEndian.Uint64(raw[36:])), raw[coinHead:]}, nil
 }
-
-// Equal tells whether two contracts are the same in every value.
-func (c Contract) Equal(o Contract) bool {
-	a, err := c.Encode()
-	b, err2 := o.Encode()
-	return err == nil && err2 == nil && string(a) == string(b)
-}

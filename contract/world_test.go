@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"testing"
 	"time"
 
 	"github.com/btcsuite/btcd/address/v2"
@@ -543,5 +542,3 @@ func (w *world) wantCode(p *party, e Event, want code.Code) {
 		w.t.Fatalf("%T in state %s: %v, wanted %s", e, p.c.State(), err, want)
 	}
 }
-
-var _ = testing.Short
