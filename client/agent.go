@@ -54,6 +54,7 @@ type Agent struct {
 	chain  chain.Backend
 	wallet *wallet.Wallet
 	runner *runner.Runner
+	money  *money
 
 	links  *links
 	news   *nudges       // something was received
@@ -110,7 +111,7 @@ func Open(o Options) (*Agent, error) {
 	a := &Agent{
 		dir: o.Dir, cfg: o.Config, network: network, now: o.Now, log: o.Log, rand: o.Rand,
 		links: newLinks(), news: newNudges(), change: make(chan struct{}, 1), faults: make(map[string]error),
-		flight: flight{records: make(map[identity.Digest]bool)}, parts: newParts(),
+		flight: flight{records: make(map[identity.Digest]bool)}, parts: newParts(), money: newMoney(),
 	}
 	a.life, a.stop = context.WithCancel(context.Background())
 	if err := a.open(o); err != nil {

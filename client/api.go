@@ -140,6 +140,7 @@ type OpenPreview struct {
 	FundingDepth  uint8              `json:"funding_depth"`
 	FeePercent    uint64             `json:"fee_share_percent"` // chain fees as a share of the deposit
 	AtExpiry      string             `json:"at_expiry"`         // a sentence
+	Missing       usage.Sat          `json:"missing_sat"`       // coins that the wallet lacks for it
 }
 
 // ContractInfo is the state of one contract.
@@ -151,12 +152,15 @@ type ContractInfo struct {
 	Sentence      string             `json:"sentence"` // the state for a person
 	Deposit       usage.Sat          `json:"deposit_sat"`
 	ContractPrice usage.Sat          `json:"contract_price_sat"`
-	Paid          usage.Sat          `json:"paid_sat"` // cumulative, contract price included
+	Paid          usage.Sat          `json:"paid_sat"`  // cumulative, contract price included
+	Asked         usage.Sat          `json:"asked_sat"` // by the relay's last request, cumulative; 0: none
 	Owed          usage.Msat         `json:"owed_msat"`
 	Funds         usage.Msat         `json:"funds_msat"`    // what may be used before the next payment
 	Reserved      usage.Msat         `json:"reserved_msat"` // worst case of what is stored
 	ExpiryHeight  usage.Height       `json:"expiry_height"`
 	TipHeight     usage.Height       `json:"tip_height"`
+	Confirmations usage.Height       `json:"confirmations"` // of the funding
+	FundingDepth  uint8              `json:"funding_depth"` // confirmations from which on there is service
 	NextDeadline  string             `json:"next_deadline,omitempty"`
 	FundingTxid   string             `json:"funding_txid,omitempty"`
 	ClosingTxid   string             `json:"closing_txid,omitempty"`

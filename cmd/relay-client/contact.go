@@ -17,9 +17,9 @@ import (
 
 func contactCommand(o *options) *cobra.Command {
 	return group(&cobra.Command{
-		Use: "contact", Short: "The people whose relays you listen to: add, list",
+		Use: "contact", Short: "The people whose relays you listen to: add, list, drop",
 		Example: "  relay-client contact add bob.relayid\n  relay-client contact list",
-	}, contactAdd(o), contactList(o))
+	}, contactAdd(o), contactList(o), contactDrop(o))
 }
 
 // maxIdentityFile bounds an identity file in bytes.
@@ -112,5 +112,19 @@ func printContacts(w io.Writer, all []client.Contact) {
 func printWarning(w io.Writer, c client.Contact) {
 	if c.Warning != "" {
 		fmt.Fprintf(w, "warning: %s: %s\n", clean(c.Label), clean(c.Warning))
+	}
+}
+
+func contactDrop(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "drop CONTACT", Short: "Remove a contact; what was received stays", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return o.with(cmd, func(ctx context.Context, s *session) error {
+				if err := s.DropContact(ctx, given[0]); err != nil {
+					return err
+				}
+				return o.show(cmd, map[string]string{"dropped": given[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s is no contact any more\n", given[0]) })
+			})
+		},
 	}
 }

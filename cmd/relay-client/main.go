@@ -84,7 +84,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 3 not set up, 4 may work later (a nod
 	cmd.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON for programs")
 	cmd.AddCommand(
 		initCommand(o), upCommand(o), doctorCommand(o), versionCommand(o),
-		idCommand(o), contactCommand(o), marketCommand(o), walletCommand(o), contractCommand(o), usageCommand(o), auditCommand(o),
+		idCommand(o), contactCommand(o), relayCommand(o), marketCommand(o), walletCommand(o), contractCommand(o), usageCommand(o), auditCommand(o),
 		sendCommand(o), inboxCommand(o), readCommand(o), listenCommand(o), outboxCommand(o), deleteCommand(o),
 	)
 	return cmd

@@ -85,15 +85,6 @@ func formatTime(t identity.UnixMilli) string {
 	return time.UnixMilli(int64(t)).Format("2006-01-02 15:04")
 }
 
-// formatAway writes how far off a time is.
-func formatAway(now time.Time, t identity.UnixMilli) string {
-	d := time.UnixMilli(int64(t)).Sub(now)
-	if d < 0 {
-		return formatSeconds(uint64(-d/time.Second)) + " ago"
-	}
-	return "in " + formatSeconds(uint64(d/time.Second))
-}
-
 // formatBlocks writes a number of blocks with the time that they take on average.
 func formatBlocks(n usage.Height) string {
 	return fmt.Sprintf("%d blocks (about %s)", n, formatSeconds(uint64(n)*600))

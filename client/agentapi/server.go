@@ -1,0 +1,214 @@
+package agentapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"relaymarket/client"
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+)
+
+// stopTime is how long requests in hand may go on after the server was told to stop.
+const stopTime = 10 * time.Second
+
+// Serve answers for an agent on a listener until ctx ends, and then finishes what is in hand.
+// It gives nil when it was told to stop.
+func Serve(ctx context.Context, agent API, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           handler(ctx, agent),
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	done := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		// The stop has its own time: what ctx says is over.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		err := srv.Shutdown(last)
+		if err != nil {
+			err = srv.Close()
+		}
+		done <- err
+	})
+	err := srv.Serve(l)
+	if stop() || !errors.Is(err, http.ErrServerClosed) {
+		return code.Wrap(code.Internal, err, "serving the agent")
+	}
+	return <-done
+}
+
+// handler routes the methods. Streams end with ctx, other requests may finish.
+func handler(ctx context.Context, agent API) http.Handler {
+	mux := http.NewServeMux()
+	for name, v := range verbs() {
+		mux.HandleFunc("POST "+prefix+name, func(w http.ResponseWriter, r *http.Request) { v.serve(agent, w, r) })
+	}
+	mux.HandleFunc("POST "+prefix+nameListen, func(w http.ResponseWriter, r *http.Request) { listen(ctx, agent, w, r) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, code.New(code.Unsupported, "this agent knows no %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+// verb is one method of the API.
+type verb struct {
+	max  int64 // bytes of the request
+	call func(context.Context, API, []byte) (any, error)
+}
+
+// method makes a verb of a call with a typed request and result.
+func method[Req, Res any](max int64, f func(context.Context, API, Req) (Res, error)) verb {
+	return verb{max, func(ctx context.Context, a API, body []byte) (any, error) {
+		var req Req
+		if err := json.Unmarshal(body, &req); err != nil {
+			return nil, code.Wrap(code.Malformed, err, "the request")
+		}
+		return f(ctx, a, req)
+	}}
+}
+
+func verbs() map[string]verb {
+	return map[string]verb{
+		nameIdentity: method(maxSmall, func(ctx context.Context, a API, _ nothing) (client.IdentityInfo, error) { return a.Identity(ctx) }),
+		nameExport: method(maxSmall, func(ctx context.Context, a API, _ nothing) (exportResult, error) {
+			file, err := a.Export(ctx)
+			return exportResult{file}, err
+		}),
+		namePutContact: method(maxSmall, func(ctx context.Context, a API, r contactRequest) (client.Contact, error) {
+			return a.PutContact(ctx, r.File, r.Label)
+		}),
+		nameContacts: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.Contact, error) { return a.Contacts(ctx) }),
+		nameMarket: method(maxSmall, func(ctx context.Context, a API, r client.MarketRequest) (client.MarketResult, error) {
+			return a.Market(ctx, r)
+		}),
+		nameDropContact: method(maxSmall, func(ctx context.Context, a API, r whoRequest) (nothing, error) {
+			return nothing{}, a.DropContact(ctx, r.Who)
+		}),
+		nameRelays: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.RelayInfo, error) { return a.Relays(ctx) }),
+		nameUseRelay: method(maxSmall, func(ctx context.Context, a API, r identity.RelayRef) (client.RelayInfo, error) {
+			return a.UseRelay(ctx, r)
+		}),
+		nameDropRelay: method(maxSmall, func(ctx context.Context, a API, r relayRequest) (nothing, error) {
+			return nothing{}, a.DropRelay(ctx, r.Relay)
+		}),
+		nameWalletAddress: method(maxSmall, func(ctx context.Context, a API, _ nothing) (addressResult, error) {
+			addr, err := a.WalletAddress(ctx)
+			return addressResult{addr}, err
+		}),
+		nameWalletBalance: method(maxSmall, func(ctx context.Context, a API, _ nothing) (client.WalletBalance, error) { return a.WalletBalance(ctx) }),
+		nameWalletSend: method(maxSmall, func(ctx context.Context, a API, r client.WalletSendRequest) (client.WalletSendResult, error) {
+			return a.WalletSend(ctx, r)
+		}),
+		nameContractPreview: method(maxSmall, func(ctx context.Context, a API, r client.OpenRequest) (client.OpenPreview, error) {
+			return a.ContractPreview(ctx, r)
+		}),
+		nameContractOpen: method(maxSmall, func(ctx context.Context, a API, r client.OpenRequest) (client.ContractInfo, error) {
+			return a.ContractOpen(ctx, r)
+		}),
+		nameContracts: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.ContractInfo, error) { return a.Contracts(ctx) }),
+		nameContract: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
+			return a.Contract(ctx, r.Contract)
+		}),
+		nameContractPay: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.PayResult, error) {
+			return a.ContractPay(ctx, r.Contract, r.Max)
+		}),
+		nameContractClose: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
+			return a.ContractClose(ctx, r.Contract, r.How)
+		}),
+		nameContractRefund: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
+			return a.ContractRefund(ctx, r.Contract, r.FeeRateSatVB)
+		}),
+		nameUsage: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.UsageInfo, error) {
+			return a.Usage(ctx, r.Contract, r.Entries)
+		}),
+		nameAudit: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.AuditResult, error) {
+			return a.Audit(ctx, r.Contract)
+		}),
+		nameSend: method(maxMessage, func(ctx context.Context, a API, r client.SendRequest) (client.SendResult, error) {
+			return a.Send(ctx, r)
+		}),
+		nameInbox: method(maxSmall, func(ctx context.Context, a API, r inboxRequest) ([]client.Message, error) {
+			return a.Inbox(ctx, r.NewOnly)
+		}),
+		nameRead:   method(maxSmall, func(ctx context.Context, a API, r recordRequest) (client.Message, error) { return a.Read(ctx, r.ID) }),
+		nameOutbox: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.Message, error) { return a.Outbox(ctx) }),
+		nameDelete: method(maxSmall, func(ctx context.Context, a API, r recordRequest) (client.Message, error) { return a.Delete(ctx, r.ID) }),
+		nameDoctor: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.Check, error) { return a.Doctor(ctx) }),
+		nameSync:   method(maxSmall, func(ctx context.Context, a API, _ nothing) (nothing, error) { return nothing{}, a.Sync(ctx) }),
+	}
+}
+
+func (v verb) serve(agent API, w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, v.max))
+	if tooLarge(err) {
+		fail(w, code.New(code.TooLarge, "a request of more than %d MiB", v.max>>20))
+		return
+	} else if err != nil {
+		fail(w, code.Wrap(code.Disconnected, err, "the request"))
+		return
+	}
+	result, err := v.call(r.Context(), agent, body)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	write(w, http.StatusOK, result)
+}
+
+func fail(w http.ResponseWriter, err error) {
+	f := FaultOf(err)
+	write(w, f.status(), f)
+}
+
+func write(w http.ResponseWriter, status int, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		raw, status = []byte(`{"code":1,"name":"internal","text":"the answer has no JSON form"}`), http.StatusInternalServerError
+	}
+	head(w, status, "application/json")
+	_, _ = w.Write(append(raw, '\n')) // a caller who is gone needs no answer
+}
+
+func head(w http.ResponseWriter, status int, contentType string) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set(versionHeader, version)
+	w.WriteHeader(status)
+}
+
+// event is one line of a stream: a message, or the fault that ended it.
+type event struct {
+	Message *client.Message `json:"message,omitempty"`
+	Fault   *Fault          `json:"fault,omitempty"`
+}
+
+// listen streams messages until the caller goes, the agent stops or ctx ends. The headers go
+// out at once, so that the caller knows that it is heard.
+func listen(stop context.Context, agent API, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(stop, cancel)()
+	head(w, http.StatusOK, "application/x-ndjson")
+	out, enc := http.NewResponseController(w), json.NewEncoder(w)
+	if out.Flush() != nil {
+		return
+	}
+	err := agent.Listen(ctx, func(m client.Message) error {
+		if err := enc.Encode(event{Message: &m}); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
+	switch {
+	case stop.Err() != nil:
+		err = code.New(code.ShuttingDown, "the agent stops")
+	case err == nil || r.Context().Err() != nil:
+		return
+	}
+	f := FaultOf(err)
+	_ = enc.Encode(event{Fault: &f}) // a caller who is gone needs no reason
+}

@@ -1,0 +1,131 @@
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+
+	"relaymarket/contract"
+	"relaymarket/internal/code"
+	"relaymarket/internal/message"
+	"relaymarket/usage"
+)
+
+// Contracts lists all contracts, those that live first, then the newest. Where the node does not
+// answer they are shown as of the last block that was seen.
+func (a *Agent) Contracts(ctx context.Context) ([]ContractInfo, error) {
+	a.tryLevel(ctx)
+	all := a.runner.Contracts()
+	slices.SortFunc(all, func(x, y contract.Contract) int {
+		xn, yn := x.Nonce(), y.Nonce()
+		return cmp.Or(cmp.Compare(ended(x), ended(y)), cmp.Compare(y.Terms().Tip, x.Terms().Tip), bytes.Compare(xn[:], yn[:]))
+	})
+	out := make([]ContractInfo, 0, len(all))
+	for _, c := range all {
+		out = append(out, a.describe(ctx, c, a.book(ctx, c, false)))
+	}
+	return out, nil
+}
+
+func ended(c contract.Contract) int {
+	if c.State() >= contract.StateSettled {
+		return 1
+	}
+	return 0
+}
+
+// Contract shows one contract, with the relay's own book on it if the relay can be asked. Code
+// ContractUnknown.
+func (a *Agent) Contract(ctx context.Context, id usage.ContractID) (ContractInfo, error) {
+	if _, err := a.contractByID(id); err != nil {
+		return ContractInfo{}, err
+	}
+	a.tryLevel(ctx)
+	c, err := a.contractByID(id)
+	if err != nil {
+		return ContractInfo{}, err
+	}
+	return a.describe(ctx, c, a.book(ctx, c, true)), nil
+}
+
+// tryLevel waits for the newest block; without a node, what is known must do.
+func (a *Agent) tryLevel(ctx context.Context) {
+	if !a.money.running() {
+		return
+	}
+	if err := a.level(ctx); err != nil {
+		a.log.Info("contracts are shown as of the last block seen", "err", err)
+	}
+}
+
+// book is what the relay holds of a contract, nil if it does not say. Without dial only a relay
+// with an open session is asked.
+func (a *Agent) book(ctx context.Context, c contract.Contract, dial bool) *message.AccountContract {
+	s := c.State()
+	if s < contract.StateFunding || s > contract.StateClosing || !dial && a.links.of(c.Peer()).live() == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	info, err := a.account(ctx, c.Peer())
+	if err != nil {
+		return nil
+	}
+	for i, k := range info.Contracts {
+		if usage.ContractID(k.Contract) == c.ID() {
+			return &info.Contracts[i]
+		}
+	}
+	return nil
+}
+
+// describe makes the info of a contract. Owed, funds and reserved are the relay's word where it was
+// given, else what the last report and the own books say.
+func (a *Agent) describe(ctx context.Context, c contract.Contract, book *message.AccountContract) ContractInfo {
+	t, s := c.Terms(), c.Summary()
+	i := ContractInfo{
+		ID: idOf(c), Relay: c.Peer(), Name: c.Peer().Name(), State: c.State().String(), Sentence: sentence(c),
+		Deposit: t.Value, ContractPrice: t.ContractPrice, Paid: c.Paid(), Asked: c.Asked().Amount,
+		ExpiryHeight: t.Expiry, TipHeight: s.Tip, NextDeadline: nextDeadline(c),
+		Confirmations: s.Depth, FundingDepth: t.Depth,
+	}
+	if tx := c.FundingTx(); tx != nil {
+		i.FundingTxid = tx.TxHash().String()
+	}
+	if w, err := c.WorstCase(); err == nil {
+		i.FundFee = w.FundFee
+	}
+	if spend, _, ok := c.Spend(); ok {
+		i.ClosingTxid, i.ClosedBy = spend.TxID.String(), spend.Kind.String()
+		i.ClientPayout, i.RelayPayout, i.CloseFee = spend.Client, spend.Relay, spend.Fee
+	}
+	a.fillUse(ctx, c, book, &i)
+	return i
+}
+
+func (a *Agent) fillUse(ctx context.Context, c contract.Contract, book *message.AccountContract, i *ContractInfo) {
+	if book != nil {
+		i.Owed, i.Reserved, i.Funds = usage.Msat(book.OwedMsat), usage.Msat(book.ReservedMsat), usage.Msat(book.FundsMsat)
+		return
+	}
+	f := c.Funds()
+	if c.State() < contract.StateSettled {
+		i.Funds = usage.Account{Paid: f.Paid, ContractPrice: f.ContractPrice, CreditLimit: f.CreditLimit, Value: f.Value}.Funds()
+	}
+	if r, err := a.lastReport(ctx, c.ID()); err == nil && r != nil {
+		i.Owed = r.Owed
+	}
+}
+
+// lastReport is the newest report that was kept, nil if there is none.
+func (a *Agent) lastReport(ctx context.Context, id usage.ContractID) (*usage.VerifiedUsageReport, error) {
+	s, err := a.store.LastReport(ctx, id)
+	if code.Of(err) == code.NotFound {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	r, err := usage.OpenUsageReport(s)
+	return &r, code.Wrap(code.StoreCorrupt, err, "a usage report")
+}

@@ -1,0 +1,128 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"relaymarket/contract"
+	"relaymarket/internal/code"
+	"relaymarket/usage"
+)
+
+// The ways to close a contract together with its relay.
+const (
+	// CloseRefundPayment: this side signs the closing transaction first, the relay publishes it.
+	CloseRefundPayment = "refund-payment"
+	// CloseRequest: the closing transaction that the relay has signed is accepted and published.
+	CloseRequest = "request"
+)
+
+// requestTime is how long ContractClose waits for a relay's offer to close.
+const requestTime = time.Minute
+
+// ContractClose ends a contract together with its relay: what the audit confirms goes to the
+// relay, the rest comes back. how is CloseRefundPayment (also when empty) or CloseRequest, which
+// waits up to a minute for the relay's offer and accepts it if it takes no more than is
+// confirmed. It needs Run and the node. Errors: BadArgument, BadState, BadDeadline (too near to
+// expiry), PaymentTooLow (the relay wants more than is confirmed), LimitExceeded, NotDue (no
+// offer came), and those of Audit.
+func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how string) (ContractInfo, error) {
+	if how != "" && how != CloseRefundPayment && how != CloseRequest {
+		return ContractInfo{}, code.New(code.BadArgument, "close by %s or %s, not by %q", CloseRefundPayment, CloseRequest, how)
+	}
+	if _, err := a.contractByID(id); err != nil {
+		return ContractInfo{}, err
+	}
+	if err := a.level(ctx); err != nil {
+		return ContractInfo{}, err
+	}
+	if err := acquire(ctx, a.money.paying); err != nil {
+		return ContractInfo{}, err
+	}
+	defer func() { <-a.money.paying }()
+	c, err := a.contractByID(id)
+	if err != nil {
+		return ContractInfo{}, err
+	}
+	if how == CloseRequest {
+		c, err = a.acceptClose(ctx, c)
+	} else {
+		c, err = a.close(ctx, c)
+	}
+	if err != nil {
+		return ContractInfo{}, err
+	}
+	return a.describe(ctx, c, nil), a.relaysChanged(ctx)
+}
+
+// close signs a close for what is confirmed. The fee rate is the agreed one of a settlement.
+func (a *Agent) close(ctx context.Context, c contract.Contract) (contract.Contract, error) {
+	v, err := a.audit(ctx, c.ID())
+	if err != nil {
+		return c, err
+	}
+	if err := a.approve(ctx, v.contract, v.due, v.report.Digest(), true); err != nil {
+		return c, err
+	}
+	return a.runner.Close(ctx, c.ID(), v.due, c.Terms().SettleFeeRate, a.exchange(c.Peer()))
+}
+
+// acceptClose waits for the relay's offer and accepts it, if it is no more than is confirmed.
+func (a *Agent) acceptClose(ctx context.Context, c contract.Contract) (contract.Contract, error) {
+	v, err := a.audit(ctx, c.ID())
+	if err != nil {
+		return c, err
+	}
+	if err := a.awaitOffer(ctx, c.ID()); err != nil {
+		return c, err
+	}
+	if err := a.approve(ctx, v.contract, v.due, v.report.Digest(), true); err != nil {
+		return c, err
+	}
+	return a.runner.AcceptClose(ctx, c.ID(), v.due)
+}
+
+// awaitOffer waits for the relay's final request. The session that the audit used carries it.
+func (a *Agent) awaitOffer(ctx context.Context, id usage.ContractID) error {
+	changed, done := a.runner.Changes()
+	defer done()
+	timeout := time.NewTimer(requestTime)
+	defer timeout.Stop()
+	for {
+		c, err := a.runner.Contract(id)
+		if err != nil {
+			return err
+		}
+		if _, ok := c.CloseOffered(); ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return code.New(code.NotDue, "the relay has offered no close")
+		case <-ctx.Done():
+			return code.Wrap(code.Timeout, ctx.Err(), "waiting for the relay's offer to close")
+		}
+	}
+}
+
+// ContractRefund takes the escrow of an expired contract back, with this side's key alone, at a
+// fee rate in sat per vB (0: the node's estimate). While Run runs that happens by itself; this is for
+// a higher fee. It needs Run and the node. Codes BadDeadline or BadState before expiry.
+func (a *Agent) ContractRefund(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (ContractInfo, error) {
+	if _, err := a.contractByID(id); err != nil {
+		return ContractInfo{}, err
+	}
+	if err := a.level(ctx); err != nil {
+		return ContractInfo{}, err
+	}
+	rate, err := a.feeRate(ctx, feeRateSatVB)
+	if err != nil {
+		return ContractInfo{}, err
+	}
+	c, err := a.runner.Refund(ctx, id, rate)
+	if err != nil {
+		return ContractInfo{}, err
+	}
+	return a.describe(ctx, c, nil), nil
+}

@@ -1,0 +1,164 @@
+package client
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"relaymarket/contract"
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/store"
+	"relaymarket/usage"
+)
+
+// money is what the agent needs to pay by itself.
+type money struct {
+	live   atomic.Bool   // Run is running
+	paying chan struct{} // one token: the right to audit and pay
+}
+
+func newMoney() *money { return &money{paying: make(chan struct{}, 1)} }
+
+// running tells whether the chain is followed.
+func (m *money) running() bool { return m.live.Load() }
+
+// ContractPay audits a contract and pays what the audit confirms, never more. With max (satoshi,
+// cumulative, contract price included) the user has said how far; with 0 it is the agent's own
+// decision and must fit the budget. Errors: NotDue, LimitExceeded (budget), BadState, Busy, those
+// of Audit, and the relay's.
+func (a *Agent) ContractPay(ctx context.Context, id usage.ContractID, max usage.Sat) (PayResult, error) {
+	return a.pay(ctx, id, max, max > 0)
+}
+
+// pay is ContractPay; asked tells whether the user has agreed to this payment.
+func (a *Agent) pay(ctx context.Context, id usage.ContractID, limit usage.Sat, asked bool) (PayResult, error) {
+	if err := acquire(ctx, a.money.paying); err != nil {
+		return PayResult{}, err
+	}
+	defer func() { <-a.money.paying }()
+	if err := a.finishPayment(ctx, id); err != nil {
+		return PayResult{}, err
+	}
+	p, err := a.auditAndPay(ctx, id, limit, asked)
+	if code.Of(err) == code.TermsMismatch {
+		// The relay has made another report in the meantime, and knows only its newest ones.
+		p, err = a.auditAndPay(ctx, id, limit, asked)
+	}
+	return p, err
+}
+
+// finishPayment delivers a payment that was signed earlier and not acknowledged.
+func (a *Agent) finishPayment(ctx context.Context, id usage.ContractID) error {
+	c, err := a.contractByID(id)
+	if err != nil || c.Pending() == nil {
+		return err
+	}
+	return a.runner.Resume(ctx, c.Peer(), a.exchange(c.Peer()))
+}
+
+func (a *Agent) auditAndPay(ctx context.Context, id usage.ContractID, limit usage.Sat, asked bool) (PayResult, error) {
+	v, err := a.audit(ctx, id)
+	if err != nil {
+		return PayResult{}, err
+	}
+	before, due := v.contract.Paid(), v.due
+	if limit > 0 {
+		due = capped(v.contract, due, limit)
+	}
+	if due <= before {
+		return PayResult{}, code.New(code.NotDue, "%s", v.summary())
+	}
+	if err := a.approve(ctx, v.contract, due, v.report.Digest(), asked); err != nil {
+		return PayResult{}, err
+	}
+	c, err := a.runner.Pay(ctx, v.contract.ID(), due, v.report.Digest(), a.exchange(v.contract.Peer()))
+	if err != nil {
+		return PayResult{}, err
+	}
+	return PayResult{
+		Contract: c.ID(), Number: uint64(c.Updates()), Paid: c.Paid(), Added: c.Paid() - before,
+		Unpaid: v.result.ClaimedMsat - min(v.result.ClaimedMsat, v.result.ConfirmedMsat),
+	}, nil
+}
+
+// capped bounds a payment, without leaving a rest that could not be paid out.
+func capped(c contract.Contract, due, limit usage.Sat) usage.Sat {
+	due = min(due, limit)
+	if v := c.Terms().Value; due < v && v-due < minRest {
+		due = v - min(minRest, v)
+	}
+	return max(due, c.Paid())
+}
+
+// approve books a payment before it is signed: in the budget, unless the user was asked.
+func (a *Agent) approve(ctx context.Context, c contract.Contract, due usage.Sat, report identity.Digest, asked bool) error {
+	now, l := a.nowMilli(), a.cfg.Limits
+	b, err := a.store.Budget(ctx, now)
+	if err != nil {
+		return err
+	}
+	if b.Limit != l.BudgetSat || b.Period != l.budgetPeriod() {
+		if err := a.store.SetBudget(ctx, now, l.BudgetSat, l.budgetPeriod()); err != nil {
+			return err
+		}
+	}
+	if err := a.bookOpening(ctx, c); err != nil { // what is paid already is not new
+		return err
+	}
+	_, err = a.store.ApprovePayment(ctx, store.Payment{Contract: c.ID(), Cumulative: due, Time: now, Report: report}, asked)
+	return err
+}
+
+// onPaymentRequested pays what a relay has asked for, if it is confirmed and fits the budget. It
+// returns at once. What is not paid stays with the contract, where lists show it.
+func (a *Agent) onPaymentRequested(_ context.Context, id usage.ContractID) {
+	if a.cfg.Limits.BudgetSat == 0 || a.life.Err() != nil {
+		return
+	}
+	a.work.Go(func() { a.payAsked(a.life, id) })
+}
+
+// payTime bounds one audit and payment that nobody waits for.
+const payTime = 5 * time.Minute
+
+func (a *Agent) payAsked(ctx context.Context, id usage.ContractID) {
+	ctx, cancel := context.WithTimeout(ctx, payTime)
+	defer cancel()
+	p, err := a.pay(ctx, id, 0, false)
+	switch code.Of(err) {
+	case code.OK:
+		a.log.Info("paid", "contract", id, "added_sat", uint64(p.Added), "paid_sat", uint64(p.Paid))
+	case code.NotDue, code.LimitExceeded:
+		a.log.Info("a relay's request for payment is left to the user", "contract", id, "why", err)
+	default:
+		a.log.Warn("a relay's request for payment could not be answered; it is tried again", "contract", id, "err", err)
+	}
+}
+
+// askedAgain is how often requests that were left open are looked at again: the budget may have
+// been renewed, an acknowledgement may have come.
+const askedAgain = 10 * time.Minute
+
+// followMoney runs as long as Run does.
+func (a *Agent) followMoney(ctx context.Context) error {
+	a.money.live.Store(true)
+	defer a.money.live.Store(false)
+	t := time.NewTicker(askedAgain)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if a.cfg.Limits.BudgetSat == 0 {
+			continue
+		}
+		for _, c := range a.serving() {
+			if c.Asked().Amount > c.Paid() {
+				a.payAsked(ctx, c.ID())
+			}
+		}
+	}
+}

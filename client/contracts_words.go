@@ -1,0 +1,123 @@
+package client
+
+import (
+	"fmt"
+
+	"relaymarket/contract"
+	"relaymarket/usage"
+)
+
+// blockMinutes is the target spacing of blocks, by which heights are told as times.
+const blockMinutes = 10
+
+// sentence says where a contract stands and what comes next, for a person.
+func sentence(c contract.Contract) string {
+	s := c.Summary()
+	switch c.State() {
+	case contract.StateOpening:
+		return "proposed to the relay; nothing is signed yet"
+	case contract.StateVerified:
+		return "the relay has agreed and its answer is right; the wallet is to sign"
+	case contract.StateSigned:
+		return "your signatures are with the relay, which has not confirmed; it is asked again by itself"
+	case contract.StateFunding:
+		return fmt.Sprintf("the funding has %d of %d confirmations; service begins with the last of them", s.Depth, c.Terms().Depth)
+	case contract.StateActive:
+		return "in service" + asked(c)
+	case contract.StateDraining:
+		return "expiry is near: nothing is stored or paid any more; the relay settles, or you get everything back that was not paid"
+	case contract.StateClosing:
+		return closing(c)
+	case contract.StateRefunding:
+		return "expired; your agent takes the escrow back, alone" + overdue(s)
+	case contract.StateSettled:
+		return spent(s) + final(c, s)
+	case contract.StateClosed, contract.StateArchived:
+		return "over: " + spent(s)
+	case contract.StateAborted:
+		return "ended before anything was signed; no coins have moved"
+	case contract.StateFailed:
+		return "void: the funding never came into the chain, because a coin of it was spent elsewhere; nothing is in escrow"
+	}
+	return "nothing has happened yet"
+}
+
+// asked says what the relay asks for that was not paid.
+func asked(c contract.Contract) string {
+	ask := c.Asked()
+	if ask.Amount <= c.Paid() {
+		return ""
+	}
+	return fmt.Sprintf("; the relay asks for %d sat more, beyond what was confirmed or your budget allows: look with audit, then pay or refuse", ask.Amount-c.Paid())
+}
+
+func closing(c contract.Contract) string {
+	if amount, ok := c.CloseOffered(); ok {
+		return fmt.Sprintf("the relay offers to close for %d sat in all, of which %d are agreed; accept with  contract close --how request", amount, c.Paid())
+	}
+	return "a closing transaction is on its way into a block"
+}
+
+func overdue(s contract.Summary) string {
+	if s.Overdue {
+		return "; that takes unusually long: raise the fee with  contract refund --feerate"
+	}
+	return ""
+}
+
+// spent says how the escrow was spent, to the last satoshi.
+func spent(s contract.Summary) string {
+	who := map[contract.SpendKind]string{
+		contract.SpendClose: "closed together", contract.SpendSettlement: "settled by the relay alone", contract.SpendRefund: "refunded to you alone",
+		contract.SpendUnknown: "spent in a way that this version does not know",
+	}[s.Spend.Kind]
+	return fmt.Sprintf("%s at height %d: %d sat to you, %d to the relay, %d to miners", who, s.SpentAt, s.Spend.Client, s.Spend.Relay, s.Spend.Fee)
+}
+
+// final says when a spend counts as final.
+func final(c contract.Contract, s contract.Summary) string {
+	m, err := contract.MarginsOf(c.Terms().Network)
+	if depth := s.Tip + 1 - min(s.SpentAt, s.Tip+1); err == nil && depth < m.FinalDepth {
+		return "; final in " + blocks(m.FinalDepth-depth)
+	}
+	return "; final when your part has been fetched from its locked output"
+}
+
+// nextDeadline is the next height that matters, and how far it is.
+func nextDeadline(c contract.Contract) string {
+	s := c.Summary()
+	type mark struct {
+		at   usage.Height
+		what string
+	}
+	var marks []mark
+	switch c.State() {
+	case contract.StateFunding, contract.StateSigned:
+		marks = []mark{{s.Expiry, "the escrow could be refunded"}}
+	case contract.StateActive, contract.StateDraining, contract.StateClosing:
+		marks = []mark{
+			{s.CloseUntil, "the last chance to close together"}, {s.ServiceUntil, "service ends"},
+			{s.SettleFrom, "the relay settles alone"}, {s.Expiry, "you can take the escrow back alone"},
+		}
+	}
+	for _, m := range marks {
+		if m.at > s.Tip {
+			return fmt.Sprintf("%s at height %d, in %s", m.what, m.at, blocks(m.at-s.Tip))
+		}
+	}
+	return ""
+}
+
+// blocks is a number of blocks with the time that they take on average.
+func blocks(n usage.Height) string {
+	minutes := uint64(n) * blockMinutes
+	switch {
+	case n == 1:
+		return "1 block"
+	case minutes < 120:
+		return fmt.Sprintf("%d blocks (about %d minutes)", n, minutes)
+	case minutes < 3*24*60:
+		return fmt.Sprintf("%d blocks (about %d hours)", n, (minutes+30)/60)
+	}
+	return fmt.Sprintf("%d blocks (about %d days)", n, (minutes+720)/1440)
+}

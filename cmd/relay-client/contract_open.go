@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"relaymarket/broadcast"
+	"relaymarket/client"
+	"relaymarket/internal/code"
+	"relaymarket/usage"
+)
+
+func contractOpen(o *options) *cobra.Command {
+	var r client.OpenRequest
+	var deposit, prepaid, loss satFlag
+	var duration blocksFlag
+	var yes, wait, dry bool
+	cmd := &cobra.Command{
+		Use: "open RELAY", Short: "Open a contract with a relay, after showing the most that you can lose",
+		Long: `open finds the relay's newest offer, shows price, fees, expiry and the most that you can lose, and asks. Only then are coins
+put into the escrow. RELAY is a name or key from  relay-client market list.
+
+The service begins when the funding has as many confirmations as the relay asks for; --wait waits for that.`,
+		Example: `  relay-client contract open abcd2efgh3ijkl4m
+  relay-client contract open abcd2efgh3ijkl4m --deposit 50000 --duration 90d --max-loss 5000
+  relay-client contract open abcd2efgh3ijkl4m --dry-run --json`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			r.Deposit, r.Prepaid, r.MaxLoss, r.Duration = usage.Sat(deposit), usage.Sat(prepaid), usage.Sat(loss), usage.Height(duration)
+			return o.with(cmd, func(ctx context.Context, s *session) error {
+				relay, err := s.findRelay(ctx, given[0], r.Sources)
+				if err != nil {
+					return err
+				}
+				r.Relay = relay
+				p, err := busy(s, "reading offer and chain", func() (client.OpenPreview, error) { return s.ContractPreview(ctx, r) })
+				if err != nil {
+					return err
+				}
+				if dry {
+					return o.show(cmd, p, func(w io.Writer) { printPreview(w, p) })
+				}
+				return s.openContract(ctx, r, p, yes, wait)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.Var(&deposit, "deposit", "value of the escrow in sat; 0: the least that the offer allows")
+	f.Var(&prepaid, "prepaid", "pay this much in advance for use, in sat")
+	f.Var(&duration, "duration", "until expiry: blocks, or time like 30d, 4w, 1y; empty: the network's default")
+	f.Var(&loss, "max-loss", "refuse if more than this could be lost, in sat")
+	f.Uint64Var(&r.FeeRateSatVB, "feerate", 0, "sat per vB of the funding transaction (0: the node's estimate)")
+	f.StringSliceVar(&r.Sources, "source", nil, "board to look for the offer on (repeatable)")
+	f.Uint64Var((*uint64)(&r.MaxStorage), "max-storage", 0, "refuse dearer storage, in msat per GiB and day")
+	f.Uint64Var((*uint64)(&r.MaxEgress), "max-egress", 0, "refuse dearer egress, in msat per GiB")
+	f.BoolVar(&yes, "yes", false, "do not ask")
+	f.BoolVar(&wait, "wait", false, "wait until the contract is active")
+	f.BoolVar(&dry, "dry-run", false, "only show what it would cost")
+	return cmd
+}
+
+func printPreview(w io.Writer, p client.OpenPreview) {
+	line := func(name string, v any) { fmt.Fprintf(w, "  %-18s%v\n", name, v) }
+	fmt.Fprintf(w, "a contract with %s\n", p.Name)
+	line("deposit", broadcast.FormatSat(p.Deposit)+" into the escrow; what is not used comes back")
+	line("contract price", broadcast.FormatSat(p.ContractPrice)+" once")
+	if p.Prepaid > 0 {
+		line("paid in advance", broadcast.FormatSat(p.Prepaid)+" for use")
+	}
+	line("storage", broadcast.FormatMsat(p.Storage)+" per GiB and day")
+	line("egress", broadcast.FormatMsat(p.Egress)+" per GiB read")
+	line("credit", broadcast.FormatSat(p.CreditLimit)+" of service before the first further payment")
+	line("fees", fmt.Sprintf("%s for opening, %s for a refund; together %d %% of the deposit", broadcast.FormatSat(p.FundFee), broadcast.FormatSat(p.RefundFee), p.FeePercent))
+	line("service from", fmt.Sprintf("%d confirmations", p.FundingDepth))
+	line("expires", fmt.Sprintf("at height %d, in %s", p.ExpiryHeight, formatBlocks(p.Duration)))
+	line("at expiry", p.AtExpiry)
+	if p.Missing > 0 {
+		line("MISSING", broadcast.FormatSat(p.Missing)+" in your wallet: send coins to  relay-client wallet address")
+	}
+	line("MOST YOU CAN LOSE", fmt.Sprintf("%s: %s", broadcast.FormatSat(p.MaxLoss), p.MaxLossWhy))
+}
+
+// openContract asks and opens. What was shown is the limit of what is accepted, should the offer
+// have changed in the meantime.
+func (s *session) openContract(ctx context.Context, r client.OpenRequest, p client.OpenPreview, yes, wait bool) error {
+	printPreview(s.cmd.ErrOrStderr(), p)
+	if p.Missing > 0 {
+		return code.New(code.NotEnoughCoins, "%s are missing", broadcast.FormatSat(p.Missing))
+	}
+	if err := confirm(s.cmd, yes, "open it"); err != nil {
+		return err
+	}
+	r.Deposit, r.Duration, r.MaxLoss = p.Deposit, p.Duration, p.MaxLoss
+	r.MaxStorage, r.MaxEgress = p.Storage, p.Egress
+	c, err := busy(s, "opening", func() (client.ContractInfo, error) { return s.ContractOpen(ctx, r) })
+	if err != nil {
+		return err
+	}
+	if wait {
+		if c, err = s.await(ctx, c, "waiting for confirmations", usable); err != nil {
+			return err
+		}
+	}
+	return s.o.show(s.cmd, c, func(w io.Writer) {
+		printContract(w, c)
+		if !wait {
+			fmt.Fprintln(w, "keep an agent running with  relay-client up, or look again later")
+		}
+	})
+}
+
+// usable tells whether a contract can be used; an error if it never will.
+func usable(c client.ContractInfo) (bool, error) {
+	switch c.State {
+	case "opening", "verified", "signed", "complete", "funding":
+		return false, nil
+	case "active":
+		return true, nil
+	}
+	return false, code.New(code.BadState, "the contract is %s: %s", c.State, c.Sentence)
+}
+
+// ended tells whether the escrow is spent in a block.
+func ended(c client.ContractInfo) (bool, error) {
+	switch c.State {
+	case "settled", "closed", "archived":
+		return true, nil
+	}
+	return false, nil
+}
+
+// await looks at a contract once a second until done says so or a user interrupts.
+func (s *session) await(ctx context.Context, c client.ContractInfo, what string, done func(client.ContractInfo) (bool, error)) (client.ContractInfo, error) {
+	b := s.o.progress(s.cmd, max(int(c.FundingDepth), 1), what)
+	defer b.end()
+	for {
+		ok, err := done(c)
+		if ok || err != nil {
+			return c, err
+		}
+		b.set(min(int(c.Confirmations), int(c.FundingDepth)), fmt.Sprintf("%s (%s, height %d)", what, c.State, c.TipHeight))
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return c, code.New(code.Declined, "stopped waiting; the contract is %s and goes on", c.State)
+		}
+		if c, err = s.Contract(ctx, c.ID); err != nil {
+			return c, err
+		}
+	}
+}
