@@ -95,6 +95,7 @@ func TestPushesKeepTheNewest(t *testing.T) {
 		sc := serverConfig(t, answer)
 		sc.Opened = func(x *Server) { s = x }
 		c, _ := connect(t, sc, clientConfig(t))
+		synctest.Wait() // until Opened has returned
 		for i := range byte(50) {
 			if !s.Push(&message.Contract{Statement: []byte{i}}) {
 				t.Fatal("push refused")

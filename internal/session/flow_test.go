@@ -295,7 +295,8 @@ func TestNothingFollowsACancel(t *testing.T) {
 		for range 100 {
 			x.hear()
 		}
-		go x.say(11, &message.Cancel{ID: 10})
+		cancel := frameOf(t, 11, &message.Cancel{ID: 10})
+		go x.send(cancel)
 		id, m, _ := x.hear()
 		for id == 10 {
 			id, m, _ = x.hear()

@@ -14,7 +14,7 @@ import (
 
 // relayThrough connects a client to a relay through a man in the middle, who may change any
 // frame, and gives both outcomes.
-func relayThrough(t *testing.T, sc ServerConfig, cc Config, change func(message.Message)) (error, *served) {
+func relayThrough(t *testing.T, sc ServerConfig, cc Config, change func(message.Message)) (*served, error) {
 	t.Helper()
 	clientEnd, left := transport.Pipe([32]byte{7}, clientAddr, relayAddr)
 	right, relayEnd := transport.Pipe([32]byte{7}, clientAddr, relayAddr)
@@ -48,7 +48,7 @@ func relayThrough(t *testing.T, sc ServerConfig, cc Config, change func(message.
 	}
 	clientEnd.Close(code.OK, "")
 	<-s.done
-	return err, s
+	return s, err
 }
 
 func TestNobodyInTheMiddleChangesTheHandshake(t *testing.T) {
@@ -98,7 +98,7 @@ func TestNobodyInTheMiddleChangesTheHandshake(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				sc, cc := serverConfig(t, answer), clientConfig(t)
 				sc.Features, cc.Features = 2, 2
-				if err, _ := relayThrough(t, sc, cc, c.change); code.Of(err) != c.want {
+				if _, err := relayThrough(t, sc, cc, c.change); code.Of(err) != c.want {
 					t.Errorf("%v, want %v", err, c.want)
 				}
 			})
@@ -211,7 +211,7 @@ func TestProofIsNotReplayed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		sc := serverConfig(t, answer)
 		var hello, auth []byte
-		err, _ := relayThrough(t, sc, clientConfig(t), func(m message.Message) {
+		_, err := relayThrough(t, sc, clientConfig(t), func(m message.Message) {
 			switch m.(type) {
 			case *message.Hello:
 				hello, _ = message.Encode(1, m)

@@ -22,6 +22,14 @@ func (s *Server) read() error {
 	}
 }
 
+// apart runs the work of a handshake on a stack of its own. The reading goroutine stays for
+// as long as the session, and Go gives little of a stack back that signatures have grown.
+func apart(f func() error) error {
+	done := make(chan error)
+	go func() { done <- f() }()
+	return <-done
+}
+
 // receive takes one frame. An error ends the session; what concerns one request only is
 // answered.
 func (s *Server) receive(frame []byte) error {
@@ -33,7 +41,7 @@ func (s *Server) receive(frame []byte) error {
 		return code.New(code.Malformed, "a request without id")
 	}
 	if s.hello == nil && s.Identity().IsZero() {
-		return s.fatal(id, s.greet(t, frame))
+		return apart(func() error { return s.fatal(id, s.greet(t, frame)) })
 	}
 	if !s.Identity().IsZero() {
 		s.timer.Reset(idleTime)
@@ -66,7 +74,7 @@ func (s *Server) dispatch(id uint64, m message.Message) error {
 	case *message.Hello:
 		return s.fatal(id, code.New(code.Malformed, "a second hello"))
 	case *message.Auth:
-		return s.fatal(id, s.prove(id, m))
+		return apart(func() error { return s.fatal(id, s.prove(id, m)) })
 	case *message.Ping:
 		return s.answer(id, &message.Pong{Nonce: m.Nonce, Time: s.now()})
 	case *message.Cancel:

@@ -361,11 +361,11 @@ type addr string
 func (addr) Network() string  { return "test" }
 func (a addr) String() string { return string(a) }
 
-// TestWireKeepsTheOrder corks and writes at random, from two goroutines, and compares.
-func TestWireKeepsTheOrder(t *testing.T) {
+// TestCorkKeepsTheOrder puts the cork in and out at random and compares.
+func TestCorkKeepsTheOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := net.Pipe()
-		w := newWire(a, nil)
+		w := &cork{Conn: a, buffers: &buffers{}}
 		sizes := rapid.SliceOfN(rapid.IntRange(0, corkMax+10), 1, 20).Draw(t, "sizes")
 		corks := rapid.SliceOfN(rapid.Bool(), len(sizes), len(sizes)).Draw(t, "corks")
 		var want strings.Builder
@@ -377,18 +377,18 @@ func TestWireKeepsTheOrder(t *testing.T) {
 		wg.Go(func() { got, _ = io.ReadAll(b) })
 		for i, n := range sizes {
 			if corks[i] {
-				w.cork()
+				w.put()
 			}
 			if _, err := w.Write([]byte(strings.Repeat(string(rune('a'+i)), n))); err != nil {
 				t.Fatal(err)
 			}
 			if !corks[i] {
-				if err := w.uncork(); err != nil {
+				if err := w.pull(); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		if err := w.uncork(); err != nil {
+		if err := w.pull(); err != nil {
 			t.Fatal(err)
 		}
 		w.Close()

@@ -43,7 +43,8 @@ func Dial(ctx context.Context, o DialOptions) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := o.transport(u)
+	b := &buffers{}
+	t, err := o.transport(u, b)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func Dial(ctx context.Context, o DialOptions) (Conn, error) {
 	if err != nil {
 		return nil, dialError(ctx, u, resp, err)
 	}
-	c, err := dialled(ws, under)
+	c, err := dialled(ws, under, b)
 	if err != nil {
 		_ = ws.CloseNow()
 		return nil, code.Wrap(code.Disconnected, err, "connect to %s", u.Host)
@@ -67,22 +68,24 @@ func Dial(ctx context.Context, o DialOptions) (Conn, error) {
 	return c, nil
 }
 
-// dialled finds wire and channel binding below a fresh WebSocket.
-func dialled(ws *websocket.Conn, under net.Conn) (*conn, error) {
+// dialled finds cork, wire and channel binding below a fresh WebSocket. On this side the cork
+// lies below TLS, because net/http makes the TLS connection.
+func dialled(ws *websocket.Conn, under net.Conn, b *buffers) (*conn, error) {
 	var state *tls.ConnectionState
 	if t, ok := under.(*tls.Conn); ok {
 		cs := t.ConnectionState()
 		state, under = &cs, t.NetConn()
 	}
-	w, ok := under.(*wire)
+	ck, ok := under.(*cork)
 	if !ok {
 		return nil, errors.New("the connection is not the one that was dialled")
 	}
+	w := ck.Conn.(*wire)
 	e, err := exporter(state)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(ws, w, e, &buffers{}), nil
+	return newConn(ws, ck, w, e, b), nil
 }
 
 // noRedirect hands the redirect back as the answer: the library would follow one from wss to
@@ -140,7 +143,7 @@ func onion(host string) bool {
 }
 
 // transport is made for one connection and shares nothing.
-func (o DialOptions) transport(u *url.URL) (*http.Transport, error) {
+func (o DialOptions) transport(u *url.URL, b *buffers) (*http.Transport, error) {
 	d := &net.Dialer{}
 	if u.Scheme == "ws" {
 		d.Control = loopbackOnly
@@ -153,7 +156,7 @@ func (o DialOptions) transport(u *url.URL) (*http.Transport, error) {
 			if err != nil {
 				return nil, err
 			}
-			return newWire(c, nil), nil
+			return &cork{Conn: newWire(c, nil), buffers: b}, nil
 		},
 	}
 	if o.Proxy == "" {

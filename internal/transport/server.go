@@ -150,28 +150,33 @@ func (r *run) handle(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "no channel binding", http.StatusInternalServerError)
 		return
 	}
-	ws, err := websocket.Accept(slim{w}, req, nil)
+	sl := &slim{ResponseWriter: w, buffers: &r.buffers}
+	ws, err := websocket.Accept(sl, req, nil)
 	if err != nil {
 		r.opts.Log.Debug("not a WebSocket", "peer", req.RemoteAddr, "err", err)
 		return
 	}
 	wi.admit()
-	if c := newConn(ws, wi, e, &r.buffers); !r.start(c) {
+	if c := newConn(ws, sl.cork, wi, e, &r.buffers); !r.start(c) {
 		c.Close(code.ShuttingDown, "the relay is stopping")
 	}
 }
 
-// slim gives the WebSocket library smaller buffers than net/http's: at ten thousand idle
-// sessions they are most of the memory.
-type slim struct{ http.ResponseWriter }
+// slim gives the WebSocket library smaller buffers than net/http's, which at ten thousand
+// idle sessions are most of the memory, and a cork above TLS, which makes up for them.
+type slim struct {
+	http.ResponseWriter
+	buffers *buffers
+	cork    *cork
+}
 
 const (
-	slimRead  = 2 << 10
-	slimWrite = 1 << 10
+	slimRead  = 1 << 10
+	slimWrite = 256
 )
 
 // Hijack takes over the connection with whatever the peer has sent already.
-func (s slim) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (s *slim) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, brw, err := http.NewResponseController(s.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
@@ -185,5 +190,6 @@ func (s slim) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if _, err := r.Peek(len(early)); err != nil {
 		return nil, nil, err
 	}
-	return c, bufio.NewReadWriter(r, bufio.NewWriterSize(c, slimWrite)), nil
+	s.cork = &cork{Conn: c, buffers: s.buffers}
+	return s.cork, bufio.NewReadWriter(r, bufio.NewWriterSize(s.cork, slimWrite)), nil
 }

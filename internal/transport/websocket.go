@@ -16,9 +16,10 @@ import (
 	"nhooyr.io/websocket"
 )
 
-// conn is a Conn over a WebSocket. Below the library, and below TLS, lies a wire.
+// conn is a Conn over a WebSocket. Below the library lies a cork, and at the bottom a wire.
 type conn struct {
 	ws       *websocket.Conn
+	cork     *cork
 	wire     *wire
 	exporter [32]byte
 	limit    atomic.Int64
@@ -26,9 +27,9 @@ type conn struct {
 	lent     *[]byte // what the last Read returned
 }
 
-func newConn(ws *websocket.Conn, w *wire, exporter [32]byte, b *buffers) *conn {
+func newConn(ws *websocket.Conn, ck *cork, w *wire, exporter [32]byte, b *buffers) *conn {
 	ws.SetReadLimit(-1) // readFrame has its own limit, which closes with a code
-	c := &conn{ws: ws, wire: w, exporter: exporter, buffers: b}
+	c := &conn{ws: ws, cork: ck, wire: w, exporter: exporter, buffers: b}
 	c.limit.Store(FirstLimit)
 	return c
 }
@@ -82,9 +83,7 @@ func readFrame(r io.Reader, buf *[]byte, limit int) (int, error) {
 	n := 0
 	for {
 		if n == len(*buf) {
-			grown := make([]byte, 2*len(*buf))
-			copy(grown, *buf)
-			*buf = grown
+			grow(buf)
 		}
 		k, err := r.Read((*buf)[n:])
 		n += k
@@ -100,19 +99,19 @@ func readFrame(r io.Reader, buf *[]byte, limit int) (int, error) {
 	}
 }
 
-// Write corks the wire while the library writes, because it flushes after each frame.
+// Write puts the cork in while the library writes, because it flushes after each frame.
 func (c *conn) Write(ctx context.Context, frames ...[]byte) error {
 	if err := c.wire.SetWriteDeadline(time.Now().Add(WriteStall)); err != nil {
 		return broken(ctx, err, c.RemoteAddr())
 	}
 	defer c.wire.SetWriteDeadline(time.Time{}) // the library's own control frames come at any time
-	c.wire.cork()
+	c.cork.put()
 	for _, f := range frames {
 		if err := c.ws.Write(ctx, websocket.MessageBinary, f); err != nil {
-			return broken(ctx, errors.Join(err, c.wire.uncork()), c.RemoteAddr())
+			return broken(ctx, errors.Join(err, c.cork.pull()), c.RemoteAddr())
 		}
 	}
-	return broken(ctx, c.wire.uncork(), c.RemoteAddr())
+	return broken(ctx, c.cork.pull(), c.RemoteAddr())
 }
 
 // closeWait is how long Close waits for the peer's agreement.
@@ -160,7 +159,7 @@ func closeError(err error) error {
 	return code.New(cd, "the other side closed: %s", printable(ce.Reason))
 }
 
-// buffers lends read buffers to the connections of one server or dialer.
+// buffers lends buffers to the connections of one server or dialer.
 type buffers struct{ pool sync.Pool }
 
 const firstBuffer = 4 << 10
@@ -174,3 +173,10 @@ func (b *buffers) get() *[]byte {
 }
 
 func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
+
+// grow doubles a buffer.
+func grow(p *[]byte) {
+	b := make([]byte, 2*len(*p))
+	copy(b, *p)
+	*p = b
+}
