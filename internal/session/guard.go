@@ -7,22 +7,23 @@ import (
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/transport"
+	"relaymarket/usage"
 )
 
 // GuardLimits bound what all sessions of a relay may hold together. A network is an IPv4
 // address or an IPv6 /64; networks that are transport.Shared (loopback: Tor, proxies) are
 // exempt from the caps per network.
+// What one identity and one network may have of proven sessions is announced to clients and
+// therefore stands in usage.Limits.
 type GuardLimits struct {
 	Unproven           int // sessions without a proven identity, in all
 	UnprovenPerNetwork int
 	Sessions           int // proven sessions, in all
-	SessionsPerNetwork int
-	SessionsPerKey     int
 }
 
 // DefaultGuardLimits suits a relay on one machine.
 func DefaultGuardLimits() GuardLimits {
-	return GuardLimits{Unproven: 1024, UnprovenPerNetwork: 16, Sessions: 16384, SessionsPerNetwork: 64, SessionsPerKey: 8}
+	return GuardLimits{Unproven: 1024, UnprovenPerNetwork: 16, Sessions: 16384}
 }
 
 // Guard counts the sessions of one relay. It is given to every Serve.
@@ -73,16 +74,16 @@ func (g *Guard) enter(n netip.Prefix) (*ticket, error) {
 }
 
 // prove moves a stranger to the proven sessions of a key, or refuses with Busy.
-func (t *ticket) prove(key identity.PublicKey) error {
+func (t *ticket) prove(key identity.PublicKey, l usage.Limits) error {
 	g := t.guard
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case g.sessions >= g.limits.Sessions:
 		return code.New(code.Busy, "the relay has as many sessions as it can hold")
-	case !transport.Shared(t.network) && g.networks[t.network] >= g.limits.SessionsPerNetwork:
+	case !transport.Shared(t.network) && g.networks[t.network] >= int(l.SessionsPerAddress):
 		return code.New(code.Busy, "%d sessions from this address", g.networks[t.network])
-	case g.keys[key] >= g.limits.SessionsPerKey:
+	case g.keys[key] >= int(l.SessionsPerKey):
 		return code.New(code.Busy, "%d sessions of this identity", g.keys[key])
 	}
 	g.dropStranger(t.network)

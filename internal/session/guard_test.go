@@ -10,13 +10,14 @@ import (
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
 	"relaymarket/internal/transport"
+	"relaymarket/usage"
 
 	"pgregory.net/rapid"
 )
 
 // TestGuardCounts enters, proves and leaves at random and compares with plain counting.
 func TestGuardCounts(t *testing.T) {
-	l := GuardLimits{Unproven: 6, UnprovenPerNetwork: 3, Sessions: 7, SessionsPerNetwork: 4, SessionsPerKey: 2}
+	l, per := GuardLimits{Unproven: 6, UnprovenPerNetwork: 3, Sessions: 7}, usage.Limits{SessionsPerAddress: 4, SessionsPerKey: 2}
 	rapid.Check(t, func(t *rapid.T) {
 		g := NewGuard(l)
 		var in []*ticket
@@ -40,8 +41,8 @@ func TestGuardCounts(t *testing.T) {
 				proven := func(x *ticket) bool { return x.proven }
 				all, same := tally(in, proven, func(y *ticket) bool { return y.network == x.network })
 				_, keys := tally(in, proven, func(y *ticket) bool { return y.key == key })
-				err := x.prove(key)
-				if (err == nil) != (all < l.Sessions && same < l.SessionsPerNetwork && keys < l.SessionsPerKey) {
+				err := x.prove(key, per)
+				if (err == nil) != (all < l.Sessions && same < int(per.SessionsPerAddress) && keys < int(per.SessionsPerKey)) {
 					t.Fatalf("%d sessions, %d here, %d of the key: %v", all, same, keys, err)
 				}
 			case 2:
@@ -76,14 +77,14 @@ func tally(in []*ticket, kind, match func(*ticket) bool) (all, same int) {
 }
 
 func TestSharedNetworksHaveNoCapOfTheirOwn(t *testing.T) {
-	g := NewGuard(GuardLimits{Unproven: 100, UnprovenPerNetwork: 1, Sessions: 100, SessionsPerNetwork: 1, SessionsPerKey: 1})
+	g := NewGuard(GuardLimits{Unproven: 100, UnprovenPerNetwork: 1, Sessions: 100})
 	loop := netip.MustParsePrefix("127.0.0.1/32")
 	for i := range byte(5) {
 		x, err := g.enter(loop)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := x.prove(identity.PublicKey{i}); err != nil {
+		if err := x.prove(identity.PublicKey{i}, usage.Limits{SessionsPerAddress: 1, SessionsPerKey: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -94,7 +95,8 @@ func TestSharedNetworksHaveNoCapOfTheirOwn(t *testing.T) {
 func TestCapsHoldInSessions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		sc := serverConfig(t, answer)
-		sc.Guard = NewGuard(GuardLimits{Unproven: 2, UnprovenPerNetwork: 2, Sessions: 10, SessionsPerNetwork: 3, SessionsPerKey: 1})
+		sc.Guard = NewGuard(GuardLimits{Unproven: 2, UnprovenPerNetwork: 2, Sessions: 10})
+		sc.Limits.SessionsPerKey = 1
 		a, b := meet(t, sc), meet(t, sc)
 		a.say(1, &message.Hello{MinVersion: 1, MaxVersion: 1, Genesis: testGenesis})
 		a.hear()

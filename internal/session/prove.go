@@ -67,7 +67,7 @@ func (s *Server) prove(id uint64, m *message.Auth) error {
 		return code.New(code.BadSignature, "the proof of identity does not hold")
 	}
 	if s.ticket != nil {
-		if err := s.ticket.prove(m.Key); err != nil {
+		if err := s.ticket.prove(m.Key, s.cfg.Limits); err != nil {
 			return err
 		}
 	}
