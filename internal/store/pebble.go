@@ -135,10 +135,16 @@ func sharded(shard uint8, key []byte) []byte {
 	return append(append(make([]byte, 0, 1+len(key)), shard), key...)
 }
 
+// manyKeys is from how many keys on one iterator is cheaper than as many single reads.
+const manyKeys = 8
+
 // Get implements Engine.
 func (e *pebbleEngine) Get(_ context.Context, shard uint8, keys [][]byte) ([][]byte, error) {
 	v := e.acquire()
 	defer v.release()
+	if len(keys) >= manyKeys {
+		return v.seekAll(shard, keys)
+	}
 	out := make([][]byte, len(keys))
 	for i, k := range keys {
 		b, closer, err := v.snap.Get(sharded(shard, k))
@@ -152,6 +158,27 @@ func (e *pebbleEngine) Get(_ context.Context, shard uint8, keys [][]byte) ([][]b
 		if err := closer.Close(); err != nil {
 			return nil, code.Wrap(code.Internal, err, "reading the store")
 		}
+	}
+	return out, nil
+}
+
+// seekAll reads many keys with one iterator; a prefix here is a whole key, so that filters
+// answer for absent ones.
+func (v *view) seekAll(shard uint8, keys [][]byte) ([][]byte, error) {
+	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: []byte{shard}, UpperBound: after([]byte{shard})})
+	if err != nil {
+		return nil, code.Wrap(openCode(err), err, "reading the store")
+	}
+	out := make([][]byte, len(keys))
+	key := make([]byte, 0, 128)
+	for i, k := range keys {
+		key = append(append(key[:0], shard), k...)
+		if it.SeekPrefixGE(key) && bytes.Equal(it.Key(), key) {
+			out[i] = append(make([]byte, 0, len(it.Value())), it.Value()...)
+		}
+	}
+	if err := it.Close(); err != nil {
+		return nil, code.Wrap(openCode(err), err, "reading the store")
 	}
 	return out, nil
 }
@@ -183,7 +210,7 @@ func (e *pebbleEngine) Commit(ctx context.Context, groups []Group) []error {
 	e.commit.Lock()
 	defer e.commit.Unlock()
 	errs := make([]error, len(groups))
-	batch := e.db.NewBatch()
+	batch := e.db.NewBatchWithSize(batchSize(groups))
 	defer func() { _ = batch.Close() }() // only gives memory back
 	good := 0
 	for ; good < len(groups); good++ {
@@ -208,6 +235,21 @@ func (e *pebbleEngine) Commit(ctx context.Context, groups []Group) []error {
 	}
 	e.publish()
 	return errs
+}
+
+// batchSize is about what the groups take as a batch, so that it need not grow.
+func batchSize(groups []Group) int {
+	size := 64
+	for _, g := range groups {
+		size += 64
+		for _, p := range g.Puts {
+			size += len(p.Key) + len(p.Value) + 8
+		}
+		for _, k := range g.Deletes {
+			size += len(k) + 8
+		}
+	}
+	return size
 }
 
 // sync makes the batch durable. After a failed sync nothing can be known without opening the
@@ -290,8 +332,10 @@ func lastWrite(earlier []Group, shard uint8, key []byte) (written, present bool)
 
 // addGroup writes a group's puts, then its deletes, then the new version.
 func addGroup(batch *pebble.Batch, g Group) error {
+	key := make([]byte, 0, 128)
 	for _, p := range g.Puts {
-		if err := batch.Set(sharded(g.Shard, p.Key), p.Value, nil); err != nil {
+		key = append(append(key[:0], g.Shard), p.Key...)
+		if err := batch.Set(key, p.Value, nil); err != nil {
 			return code.Wrap(code.Internal, err, "a batch")
 		}
 	}

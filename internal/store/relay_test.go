@@ -69,6 +69,7 @@ func (w *world) checkContent(g *Grant, r records.Record) {
 	}
 }
 
+// denied applies a request that must be denied; a zero digest stands for any evidence.
 func (w *world) denied(q ReadOp, reason usage.Reason, evidence ...identity.Digest) usage.Denial {
 	w.t.Helper()
 	out := w.do(q)
@@ -82,7 +83,7 @@ func (w *world) denied(q ReadOp, reason usage.Reason, evidence ...identity.Diges
 		w.t.Fatalf("denied %v with %d digests, want %v with %d", d.Reason, len(d.Evidence), reason, len(evidence))
 	}
 	for i, e := range evidence {
-		if d.Evidence[i] != e {
+		if !e.IsZero() && d.Evidence[i] != e {
 			w.t.Fatalf("evidence %d is another", i)
 		}
 	}

@@ -20,12 +20,12 @@ type job func(*tx) *step
 type tx struct {
 	*Relay
 	ctx      context.Context
-	now      identity.UnixMilli // the clock, but never before the last commit
-	badClock error              // it cannot be believed
-	asOf     usage.Arrival      // everything up to here was synced when the attempt began
-	last     usage.Arrival      // last arrival given
-	next     clock              // the clock as it is saved after this attempt
-	seen     map[string][]byte  // shard and key to value: what was read, overlaid with writes
+	now      identity.UnixMilli        // the clock, but never before the last commit
+	badClock error                     // it cannot be believed
+	asOf     usage.Arrival             // everything up to here was synced when the attempt began
+	last     usage.Arrival             // last arrival given
+	next     clock                     // the clock as it is saved after this attempt
+	seen     [Shards]map[string][]byte // by key: what was read, overlaid with writes
 	changed  map[accountRef]*ledger
 	packer   packer
 	steps    []*step
@@ -47,8 +47,8 @@ const (
 func (r *Relay) begin(ctx context.Context, now identity.UnixMilli) *tx {
 	t := &tx{
 		Relay: r, ctx: ctx, now: max(now, r.clock), asOf: r.Watermark(), last: r.last, next: r.saved,
-		seen: make(map[string][]byte), changed: make(map[accountRef]*ledger),
-		pulled: make(map[place][]pulled),
+		changed: make(map[accountRef]*ledger),
+		pulled:  make(map[place][]pulled),
 	}
 	if r.clock != 0 && (now > r.clock+maxClockAhead || now+maxClockBehind < r.clock) {
 		t.now = r.clock
@@ -107,24 +107,30 @@ func without(all []int, done map[int]bool) []int {
 	return out
 }
 
-func seenKey(shard uint8, key []byte) string { return string(sharded(shard, key)) }
+// see notes what is at a key: as read, or as it will be.
+func (t *tx) see(shard uint8, key, value []byte) {
+	if t.seen[shard] == nil {
+		t.seen[shard] = make(map[string][]byte)
+	}
+	t.seen[shard][string(key)] = value
+}
 
 // get reads one key.
 func (t *tx) get(shard uint8, key []byte) ([]byte, error) {
-	if v, ok := t.seen[seenKey(shard, key)]; ok {
+	if v, ok := t.seen[shard][string(key)]; ok {
 		return v, nil
 	}
 	if err := t.fetch(shard, [][]byte{key}); err != nil {
 		return nil, err
 	}
-	return t.seen[seenKey(shard, key)], nil
+	return t.seen[shard][string(key)], nil
 }
 
 // fetch reads keys of one shard in one round trip, to be found by get.
 func (t *tx) fetch(shard uint8, keys [][]byte) error {
 	var missing [][]byte
 	for _, k := range keys {
-		if _, ok := t.seen[seenKey(shard, k)]; !ok {
+		if _, ok := t.seen[shard][string(k)]; !ok {
 			missing = append(missing, k)
 		}
 	}
@@ -136,7 +142,7 @@ func (t *tx) fetch(shard uint8, keys [][]byte) error {
 		return err
 	}
 	for i, k := range missing {
-		t.seen[seenKey(shard, k)] = got[i]
+		t.see(shard, k, got[i])
 	}
 	return nil
 }
@@ -154,7 +160,9 @@ func (t *tx) accept(job int, s *step) {
 	t.steps = append(t.steps, s)
 	for _, ws := range s.writes {
 		for _, w := range ws {
-			t.seen[seenKey(w.shard, w.key)] = w.value
+			if !scannedOnly(w.key) {
+				t.see(w.shard, w.key, w.value)
+			}
 		}
 	}
 	for _, l := range s.ledgers {
@@ -163,6 +171,12 @@ func (t *tx) accept(job int, s *step) {
 	for _, b := range s.boxes {
 		t.lists.mark(b)
 	}
+}
+
+// scannedOnly tells whether a key is never read by get within a commit: lists and content,
+// which are most of all that is written.
+func scannedOnly(key []byte) bool {
+	return key[0] == kindInbox || key[0] == kindOutbox || key[0] == kindBucket && key[5] == inContent
 }
 
 // commit makes the accepted steps durable. On ErrStale or ErrSkipped it tells which jobs are durable all

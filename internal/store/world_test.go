@@ -49,8 +49,10 @@ var (
 	carol = person(30, 3) // pays for alice
 )
 
-func newWorld(t failer, rng *rand.Rand) *world {
-	w := &world{t: t, fs: vfs.NewCrashableMem(), now: testStart, relay: person(0, 9)}
+func newWorld(t failer, rng *rand.Rand) *world { return newWorldOf(t, person(0, 9), rng) }
+
+func newWorldOf(t failer, relay identity.PublicKey, rng *rand.Rand) *world {
+	w := &world{t: t, fs: vfs.NewCrashableMem(), now: testStart, relay: relay}
 	if rng != nil {
 		w.faults = &faulty{rng: rng}
 	}
