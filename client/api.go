@@ -140,6 +140,7 @@ type OpenPreview struct {
 	FundingDepth  uint8              `json:"funding_depth"`
 	FeePercent    uint64             `json:"fee_share_percent"` // chain fees as a share of the deposit
 	AtExpiry      string             `json:"at_expiry"`         // a sentence
+	Usable        usage.Sat          `json:"usable_sat"`        // for use before the first further payment
 	Missing       usage.Sat          `json:"missing_sat"`       // coins that the wallet lacks for it
 }
 

@@ -144,6 +144,7 @@ func (a *Agent) preview(ctx context.Context, offer broadcast.VerifiedOffer, o ru
 		FundFee: w.FundFee, RefundFee: w.RefundFee, MaxLoss: w.ClientLoss, MaxLossWhy: lossOf(w, terms),
 		Duration: o.Duration, ExpiryHeight: terms.Expiry, TipHeight: tip, FundingDepth: offer.FundingDepth,
 		FeePercent: (uint64(fees)*100 + uint64(o.Value) - 1) / uint64(o.Value), AtExpiry: atExpiry(terms), Missing: missing,
+		Usable: min(terms.Prepaid()+offer.CreditLimit, o.Value-min(o.Value, offer.ContractPrice)),
 	}, nil
 }
 

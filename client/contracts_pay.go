@@ -82,6 +82,39 @@ func (a *Agent) auditAndPay(ctx context.Context, id usage.ContractID, limit usag
 	}, nil
 }
 
+// ContractPrepay pays in advance, beyond what is confirmed: amount (satoshi) is added to what is
+// paid. It is for relays that give little or no credit. What is paid in advance is lost if the
+// relay never serves it, so only a user's word moves it. Errors: BadAmount (beyond the escrow),
+// BadState, BadDeadline, Busy and the relay's.
+func (a *Agent) ContractPrepay(ctx context.Context, id usage.ContractID, amount usage.Sat) (PayResult, error) {
+	if err := acquire(ctx, a.money.paying); err != nil {
+		return PayResult{}, err
+	}
+	defer func() { <-a.money.paying }()
+	if err := a.finishPayment(ctx, id); err != nil {
+		return PayResult{}, err
+	}
+	c, err := a.contractByID(id)
+	if err != nil {
+		return PayResult{}, err
+	}
+	before := c.Paid()
+	total, err := before.Add(amount)
+	if err != nil || amount == 0 || total > c.Terms().Value {
+		return PayResult{}, code.New(code.BadAmount, "%d sat on top of %d, the escrow has %d", amount, before, c.Terms().Value)
+	}
+	if total = capped(c, total, total); total <= before {
+		return PayResult{}, code.New(code.BadAmount, "what is left of the escrow is too small to be divided")
+	}
+	if err := a.approve(ctx, c, total, identity.Digest{}, true); err != nil {
+		return PayResult{}, err
+	}
+	if c, err = a.runner.Pay(ctx, c.ID(), total, identity.Digest{}, a.exchange(c.Peer())); err != nil {
+		return PayResult{}, err
+	}
+	return PayResult{Contract: c.ID(), Number: uint64(c.Updates()), Paid: c.Paid(), Added: c.Paid() - before}, nil
+}
+
 // capped bounds a payment, without leaving a rest that could not be paid out.
 func capped(c contract.Contract, due, limit usage.Sat) usage.Sat {
 	due = min(due, limit)

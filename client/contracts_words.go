@@ -23,7 +23,7 @@ func sentence(c contract.Contract) string {
 	case contract.StateFunding:
 		return fmt.Sprintf("the funding has %d of %d confirmations; service begins with the last of them", s.Depth, c.Terms().Depth)
 	case contract.StateActive:
-		return "in service" + asked(c)
+		return "in service" + unfunded(c) + asked(c)
 	case contract.StateDraining:
 		return "expiry is near: nothing is stored or paid any more; the relay settles, or you get everything back that was not paid"
 	case contract.StateClosing:
@@ -40,6 +40,14 @@ func sentence(c contract.Contract) string {
 		return "void: the funding never came into the chain, because a coin of it was spent elsewhere; nothing is in escrow"
 	}
 	return "nothing has happened yet"
+}
+
+// unfunded says that nothing can be used before something is paid in advance.
+func unfunded(c contract.Contract) string {
+	if f := c.Funds(); f.Paid+f.CreditLimit > f.ContractPrice {
+		return ""
+	}
+	return ", but the relay gives no credit and nothing is paid in advance: pay with  contract pay --advance"
 }
 
 // asked says what the relay asks for that was not paid.

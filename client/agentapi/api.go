@@ -30,6 +30,7 @@ type API interface {
 	Contracts(ctx context.Context) ([]client.ContractInfo, error)
 	Contract(ctx context.Context, id usage.ContractID) (client.ContractInfo, error)
 	ContractPay(ctx context.Context, id usage.ContractID, max usage.Sat) (client.PayResult, error)
+	ContractPrepay(ctx context.Context, id usage.ContractID, amount usage.Sat) (client.PayResult, error)
 	ContractClose(ctx context.Context, id usage.ContractID, how string) (client.ContractInfo, error)
 	ContractRefund(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error)
 	Usage(ctx context.Context, id usage.ContractID, entries bool) (client.UsageInfo, error)
@@ -65,6 +66,7 @@ const (
 	nameContracts       = "contracts"
 	nameContract        = "contract"
 	nameContractPay     = "contract-pay"
+	nameContractPrepay  = "contract-prepay"
 	nameContractClose   = "contract-close"
 	nameContractRefund  = "contract-refund"
 	nameUsage           = "usage"
@@ -102,6 +104,7 @@ type (
 	contractRequest struct {
 		Contract     usage.ContractID `json:"contract"`
 		Max          usage.Sat        `json:"max_sat,omitempty"`
+		Amount       usage.Sat        `json:"amount_sat,omitempty"`
 		How          string           `json:"how,omitempty"`
 		FeeRateSatVB uint64           `json:"feerate_sat_per_vb,omitempty"`
 		Entries      bool             `json:"entries,omitempty"`

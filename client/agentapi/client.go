@@ -177,6 +177,11 @@ func (c *Client) ContractPay(ctx context.Context, id usage.ContractID, max usage
 	return ask[client.PayResult](ctx, c, nameContractPay, contractRequest{Contract: id, Max: max})
 }
 
+// ContractPrepay pays in advance.
+func (c *Client) ContractPrepay(ctx context.Context, id usage.ContractID, amount usage.Sat) (client.PayResult, error) {
+	return ask[client.PayResult](ctx, c, nameContractPrepay, contractRequest{Contract: id, Amount: amount})
+}
+
 // ContractClose closes a contract with its relay.
 func (c *Client) ContractClose(ctx context.Context, id usage.ContractID, how string) (client.ContractInfo, error) {
 	return ask[client.ContractInfo](ctx, c, nameContractClose, contractRequest{Contract: id, How: how})

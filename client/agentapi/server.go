@@ -117,6 +117,9 @@ func verbs() map[string]verb {
 		nameContractPay: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.PayResult, error) {
 			return a.ContractPay(ctx, r.Contract, r.Max)
 		}),
+		nameContractPrepay: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.PayResult, error) {
+			return a.ContractPrepay(ctx, r.Contract, r.Amount)
+		}),
 		nameContractClose: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
 			return a.ContractClose(ctx, r.Contract, r.How)
 		}),

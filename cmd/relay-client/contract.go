@@ -138,16 +138,21 @@ func printContract(w io.Writer, c client.ContractInfo) {
 }
 
 func contractPay(o *options) *cobra.Command {
-	var limit satFlag
+	var limit, advance satFlag
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "pay CONTRACT", Short: "Audit, then pay what the audit confirms",
 		Long: `pay gets the relay's report, audits it and signs a payment for what your own papers confirm, never for more. It asks first;
-a running agent also pays by itself, within the budget in client.toml, when the relay asks.`,
-		Example: "  relay-client contract pay 3f9c\n  relay-client contract pay 3f9c --max 2000 --yes",
+a running agent also pays by itself, within the budget in client.toml, when the relay asks.
+
+--advance pays before it is used, for relays that give little credit; it is lost if the relay never serves it.`,
+		Example: "  relay-client contract pay 3f9c\n  relay-client contract pay 3f9c --max 2000 --yes\n  relay-client contract pay 3f9c --advance 1000",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return o.onContract(cmd, given[0], func(ctx context.Context, s *session, id usage.ContractID) error {
+				if advance > 0 {
+					return s.prepay(ctx, id, usage.Sat(advance), yes)
+				}
 				a, err := busy(s, "auditing", func() (client.AuditResult, error) { return s.Audit(ctx, id) })
 				if err != nil {
 					return err
@@ -157,8 +162,29 @@ a running agent also pays by itself, within the budget in client.toml, when the 
 		},
 	}
 	cmd.Flags().Var(&limit, "max", "pay at most up to this sum in all, in sat, the contract price included")
+	cmd.Flags().Var(&advance, "advance", "pay this much in advance instead, in sat")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// prepay asks, and pays in advance.
+func (s *session) prepay(ctx context.Context, id usage.ContractID, amount usage.Sat, yes bool) error {
+	if err := confirm(s.cmd, yes, "pay "+broadcast.FormatSat(amount)+" in advance"); err != nil {
+		return err
+	}
+	p, err := busy(s, "paying", func() (client.PayResult, error) { return s.ContractPrepay(ctx, id, amount) })
+	if err != nil {
+		return err
+	}
+	return s.o.show(s.cmd, p, func(w io.Writer) { printPaid(w, p) })
+}
+
+func printPaid(w io.Writer, p client.PayResult) {
+	fmt.Fprintf(w, "paid %s by update %d, %s in all", broadcast.FormatSat(p.Added), p.Number, broadcast.FormatSat(p.Paid))
+	if p.Unpaid > 0 {
+		fmt.Fprintf(w, "; %s are billed and not confirmed", broadcast.FormatMsat(p.Unpaid))
+	}
+	fmt.Fprintln(w)
 }
 
 // pay asks for what an audit allows, and pays it.
@@ -179,13 +205,7 @@ func (s *session) pay(ctx context.Context, id usage.ContractID, a client.AuditRe
 	if err != nil {
 		return err
 	}
-	return s.o.show(s.cmd, p, func(w io.Writer) {
-		fmt.Fprintf(w, "paid %s by update %d, %s in all", broadcast.FormatSat(p.Added), p.Number, broadcast.FormatSat(p.Paid))
-		if p.Unpaid > 0 {
-			fmt.Fprintf(w, "; %s are billed and not confirmed", broadcast.FormatMsat(p.Unpaid))
-		}
-		fmt.Fprintln(w)
-	})
+	return s.o.show(s.cmd, p, func(w io.Writer) { printPaid(w, p) })
 }
 
 func contractClose(o *options) *cobra.Command {

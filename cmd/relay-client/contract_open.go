@@ -73,7 +73,10 @@ func printPreview(w io.Writer, p client.OpenPreview) {
 	}
 	line("storage", broadcast.FormatMsat(p.Storage)+" per GiB and day")
 	line("egress", broadcast.FormatMsat(p.Egress)+" per GiB read")
-	line("credit", broadcast.FormatSat(p.CreditLimit)+" of service before the first further payment")
+	line("usable at once", fmt.Sprintf("%s, of it %s on the relay's credit", broadcast.FormatSat(p.Usable), broadcast.FormatSat(min(p.CreditLimit, p.Usable))))
+	if p.Usable == 0 {
+		line("NOTE", "nothing can be used before you pay in advance; add --prepaid")
+	}
 	line("fees", fmt.Sprintf("%s for opening, %s for a refund; together %d %% of the deposit", broadcast.FormatSat(p.FundFee), broadcast.FormatSat(p.RefundFee), p.FeePercent))
 	line("service from", fmt.Sprintf("%d confirmations", p.FundingDepth))
 	line("expires", fmt.Sprintf("at height %d, in %s", p.ExpiryHeight, formatBlocks(p.Duration)))
