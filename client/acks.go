@@ -251,6 +251,9 @@ func (a *Agent) tellContacts(ctx context.Context) error {
 	if err != nil || len(untold) == 0 {
 		return err
 	}
+	if ok, err := a.canPay(ctx); err != nil || !ok {
+		return err
+	}
 	d, err := a.ownDocument(ctx)
 	if err != nil {
 		return err

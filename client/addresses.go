@@ -23,7 +23,7 @@ func (a *Agent) addresses(ctx context.Context, relay identity.PublicKey) ([]iden
 		return nil, err
 	}
 	for _, c := range contacts {
-		refs = append(refs, relaysOf(c)...)
+		refs = append(refs, a.relaysOf(c)...)
 	}
 	for _, r := range refs {
 		if r.Key == relay {

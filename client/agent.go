@@ -63,6 +63,8 @@ type Agent struct {
 	// One message is sealed, numbered and queued at a time: each builds on the state that the
 	// one before left in the store.
 	sealing sync.Mutex
+	// opened are verified documents of contacts, by digest.
+	opened sync.Map
 	// document makes the own Identity document one version at a time.
 	document sync.Mutex
 	// flight holds the records that are being read, so that two relays that both have a record are
@@ -72,7 +74,8 @@ type Agent struct {
 
 	life context.Context // of everything that outlives a call; ends with Close
 	stop context.CancelFunc
-	work sync.WaitGroup
+	work sync.WaitGroup // what else must end before the store is closed
+	end  func() error   // Close, once
 
 	faultMu sync.Mutex
 	faults  map[string]error // guarded by faultMu; jobs that ended, for Doctor
@@ -114,6 +117,7 @@ func Open(o Options) (*Agent, error) {
 		flight: flight{records: make(map[identity.Digest]bool)}, parts: newParts(), money: newMoney(),
 	}
 	a.life, a.stop = context.WithCancel(context.Background())
+	a.end = sync.OnceValue(a.release)
 	if err := a.open(o); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -210,7 +214,7 @@ const farewellTime = 3 * time.Second
 
 // farewell sends waiting acknowledgements over the sessions that are still open.
 func (a *Agent) farewell() {
-	if a.life.Err() != nil || !a.links.anyLive() {
+	if !a.links.anyLive() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(a.life, farewellTime)
@@ -223,12 +227,14 @@ func (a *Agent) farewell() {
 
 // Close sends what should not wait, ends all sessions and releases store, wallet and lock. Call it
 // after Run has returned.
-func (a *Agent) Close() error {
+func (a *Agent) Close() error { return a.end() }
+
+func (a *Agent) release() error {
 	if a.runner != nil {
 		a.farewell()
 	}
 	a.stop()
-	a.links.close()
+	a.links.shut()
 	a.work.Wait()
 	var errs []error
 	if a.wallet != nil {
@@ -243,7 +249,6 @@ func (a *Agent) Close() error {
 	if a.home != nil {
 		errs = append(errs, a.home.Close())
 	}
-	a.wallet, a.node, a.store, a.home = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -106,7 +107,7 @@ func (r *relayOf) start() {
 }
 
 func (r *relayOf) ref() identity.RelayRef {
-	return identity.RelayRef{Key: r.Key(), Addresses: r.OfferAddresses()}
+	return identity.RelayRef{Key: r.Key(), Addresses: slices.Clone(r.OfferAddresses())}
 }
 
 // person is an agent that can be stopped and opened again on its directory.

@@ -156,18 +156,16 @@ func (a *Agent) DropContact(ctx context.Context, who string) error {
 // contact is a contact as it is shown.
 func (a *Agent) contact(c store.Contact) Contact {
 	out := Contact{Key: c.Key, Name: c.Key.Name(), Label: c.Label, Sequence: c.Sequence}
-	d, err := identity.OpenDocument(c.Document, 0)
+	d, err := a.documentOf(c)
 	switch {
-	case c.Document.IsZero():
-		out.Warning = "no identity document is known; ask for one"
 	case err != nil:
-		out.Warning = err.Error()
+		out.Warning = code.Text(err)
 	case d.Expires < a.nowMilli():
 		out.Warning = "the identity document has expired; ask for a fresh one"
 	case c.Conflict:
 		out.Warning = "two different documents with one number were seen; compare with its owner"
 	}
-	if err == nil && d != nil {
+	if err == nil {
 		out.Relays, out.Expires = d.Relays, d.Expires
 		if out.Label == "" {
 			out.Label = d.Label
@@ -177,15 +175,28 @@ func (a *Agent) contact(c store.Contact) Contact {
 }
 
 // relaysOf are the relays that a contact's document names.
-func relaysOf(c store.Contact) []identity.RelayRef {
-	if c.Document.IsZero() {
-		return nil
-	}
-	d, err := identity.OpenDocument(c.Document, 0)
+func (a *Agent) relaysOf(c store.Contact) []identity.RelayRef {
+	d, err := a.documentOf(c)
 	if err != nil {
 		return nil
 	}
 	return d.Relays
+}
+
+// documentOf is the contact's newest document, also if it has expired. Documents are verified
+// once in the agent's life. Code UnknownContact if there is none.
+func (a *Agent) documentOf(c store.Contact) (*identity.VerifiedDocument, error) {
+	if c.Document.IsZero() {
+		return nil, code.New(code.UnknownContact, "no identity document of %s is known; ask for one", c.Key.Name())
+	}
+	if d, ok := a.opened.Load(c.Digest); ok {
+		return d.(*identity.VerifiedDocument), nil
+	}
+	d, err := identity.OpenDocument(c.Document, 0)
+	if err == nil {
+		a.opened.Store(c.Digest, d)
+	}
+	return d, err
 }
 
 // resolve finds one contact by key, name, or label. Code UnknownContact, also if several fit.
@@ -251,7 +262,7 @@ func (a *Agent) refresh(ctx context.Context, c store.Contact) error {
 		return err
 	}
 	err = code.New(code.NoRelay, "no relay of %s is known", c.Key.Name())
-	for _, r := range append(slices.Clone(relaysOf(c)), refs...) {
+	for _, r := range append(slices.Clone(a.relaysOf(c)), refs...) {
 		var d *identity.VerifiedDocument
 		if d, err = a.askIdentity(ctx, r.Key, c.Key); err == nil {
 			return a.takeDocument(ctx, d)

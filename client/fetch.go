@@ -87,15 +87,18 @@ func (a *Agent) batch(relay identity.PublicKey, wishes []wish) int {
 func (a *Agent) fetchBatch(ctx context.Context, c *session.Client, relay identity.PublicKey, wishes []wish) (more []wish, held bool, err error) {
 	var mine []wish
 	for _, w := range wishes {
-		if a.flight.take(w.record) {
-			defer a.flight.release(w.record)
-			mine = append(mine, w)
+		if !a.flight.take(w.record) {
+			held = true // it comes from another relay; whether it came well is seen next time
+			continue
 		}
+		defer a.flight.release(w.record)
+		mine = append(mine, w)
 	}
 	if len(mine) == 0 {
-		return nil, false, nil
+		return nil, held, nil
 	}
-	more, left, held, err := a.read(ctx, c, relay, mine)
+	more, left, h, err := a.read(ctx, c, relay, mine)
+	held = held || h
 	if err == nil || over(err) {
 		return more, held, err
 	}
@@ -127,7 +130,7 @@ func (a *Agent) fetchBatch(ctx context.Context, c *session.Client, relay identit
 func (a *Agent) refused(ctx context.Context, relay identity.PublicKey, w wish, why error) (held bool, err error) {
 	a.log.Info("a record was refused", "relay", relay.Name(), "record", w.record.Short(), "err", why)
 	switch code.Of(why) {
-	case code.RequestReused, code.Expired, code.Malformed, code.BadSignature, code.NotYet:
+	case code.RequestReused, code.Expired, code.BadSignature, code.NotYet:
 		// The request is of no more use; the next one is a new one.
 		return true, a.store.DropRequest(ctx, relay, w.record)
 	case code.NotFound, code.TooLarge, code.Forbidden:
@@ -260,8 +263,8 @@ func (a *Agent) take(ctx context.Context, relay identity.PublicKey, ds []downloa
 	d := &ds[p.Index]
 	switch {
 	case len(p.Denial) > 0 && !d.done:
-		d.done = true
 		held, err = a.denied(ctx, relay, d, p.Denial)
+		d.done = err == nil
 		return nil, held, err
 	case p.End && len(p.Data) == 0 && len(p.Header) == 0 && !p.Last:
 		return nil, false, nil
@@ -276,7 +279,10 @@ func (a *Agent) take(ctx context.Context, relay identity.PublicKey, ds []downloa
 		return nil, false, nil
 	}
 	d.done = true
-	return a.arrived(ctx, relay, d)
+	if more, held, err = a.arrived(ctx, relay, d); err != nil {
+		err = ownFault{err}
+	}
+	return more, held, err
 }
 
 // denied keeps a denial: it is the relay's word. held tells that the record may be had later.
@@ -301,7 +307,7 @@ func (a *Agent) denied(ctx context.Context, relay identity.PublicKey, d *downloa
 		for name, paper := range map[string]identity.Signed{"denial: " + no.Reason.String(): s, "denied read request": d.request} {
 			e := store.Evidence{Relay: relay, Saved: a.nowMilli(), Name: name, Bytes: paper.Bytes()}
 			if _, err := a.store.SaveEvidence(ctx, e); err != nil {
-				return false, err
+				return false, ownFault{err}
 			}
 		}
 	}

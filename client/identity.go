@@ -91,7 +91,11 @@ func (a *Agent) replaceDocument(ctx context.Context, old *identity.VerifiedDocum
 			return nil, err
 		}
 	}
-	return d, a.store.SaveOwnDocument(ctx, d)
+	if err := a.store.SaveOwnDocument(ctx, d); err != nil {
+		return nil, err
+	}
+	nudge(a.change) // relays get the new one
+	return d, nil
 }
 
 func (a *Agent) keptDocument(ctx context.Context) (*identity.VerifiedDocument, error) {

@@ -261,7 +261,7 @@ func (a *Agent) attach(ctx context.Context, r store.Received, m *Message) error 
 func (a *Agent) fetchFiles(ctx context.Context, r store.Received, files []records.Attachment) error {
 	relays := []identity.PublicKey{r.Relay}
 	if k, err := a.store.Contact(ctx, r.Header.From); err == nil {
-		for _, ref := range relaysOf(k) {
+		for _, ref := range a.relaysOf(k) {
 			if ref.Key != r.Relay {
 				relays = append(relays, ref.Key)
 			}

@@ -63,11 +63,20 @@ func (l *link) set(c *session.Client, err error) {
 	}
 }
 
+// close ends the session, if there is one.
+func (l *link) close() {
+	if c := l.live(); c != nil {
+		c.Close()
+	}
+}
+
 // links are all links, by relay.
 type links struct {
-	mu    sync.Mutex
-	all   map[identity.PublicKey]*link
-	hints map[identity.PublicKey][]identity.Address // from cards, which are not kept
+	work   sync.WaitGroup // one for each session that is heard
+	mu     sync.Mutex
+	closed bool // guarded by mu, as are the maps: no session begins any more
+	all    map[identity.PublicKey]*link
+	hints  map[identity.PublicKey][]identity.Address // from cards, which are not kept
 }
 
 func newLinks() *links {
@@ -117,12 +126,31 @@ func (t *links) anyLive() bool {
 	return false
 }
 
+// keep registers a new session and what hears it; false after shut.
+func (t *links) keep(l *link, c *session.Client, hear func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	l.set(c, nil)
+	t.work.Go(hear)
+	return true
+}
+
+// shut ends all sessions for good and waits until nobody hears them.
+func (t *links) shut() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.close()
+	t.work.Wait()
+}
+
 // close ends all sessions.
 func (t *links) close() {
 	for _, l := range t.list() {
-		if c := l.live(); c != nil {
-			c.Close()
-		}
+		l.close()
 	}
 }
 
@@ -143,6 +171,9 @@ func acquire(ctx context.Context, token chan struct{}) error {
 	}
 }
 
+// errClosed is what is said after Close.
+var errClosed = code.New(code.ShuttingDown, "the agent is closed")
+
 // session gives the authenticated session with a relay, connecting if there is none. Every call
 // tries: whoever calls in a loop pauses between failures. Errors carry NoRelay (no address is
 // known) or those of session.Dial.
@@ -159,15 +190,15 @@ func (a *Agent) session(ctx context.Context, relay identity.PublicKey) (*session
 		return c, nil
 	}
 	if a.life.Err() != nil {
-		return nil, code.New(code.ShuttingDown, "the agent is closed")
+		return nil, errClosed
 	}
 	c, err := a.dial(ctx, relay)
-	l.set(c, err)
-	if err != nil {
-		return nil, err
+	if err == nil && !a.links.keep(l, c, func() { a.hear(relay, c) }) {
+		c.Close()
+		c, err = nil, errClosed
 	}
-	a.work.Go(func() { a.hear(relay, c) })
-	return c, nil
+	l.set(c, err)
+	return c, err
 }
 
 // dial tries all known addresses. Of several failures the one that needs a person is told.
@@ -279,13 +310,16 @@ func call[T message.Message](ctx context.Context, c *session.Client, m message.M
 	return t, nil
 }
 
-// relayTime is the time by a relay's clock as far as it is known, but never ahead of this
-// machine's: a statement from the future is refused, one that is a little old is not.
+// maxOffset bounds how far a relay's clock is believed.
+const maxOffset = 24 * time.Hour
+
+// relayTime is the time by a relay's clock as far as it is known: what statements to that relay
+// are dated with, because by that clock it accepts them.
 func (a *Agent) relayTime(relay identity.PublicKey) identity.UnixMilli {
 	l := a.links.of(relay)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return identity.UnixMilli(a.now().Add(min(l.offset, 0)).UnixMilli())
+	return identity.UnixMilli(a.now().Add(max(min(l.offset, maxOffset), -maxOffset)).UnixMilli())
 }
 
 // serving are the own contracts that take records now.
@@ -314,7 +348,7 @@ func (a *Agent) wanted(ctx context.Context) (map[identity.PublicKey]bool, error)
 		return nil, err
 	}
 	for _, c := range contacts {
-		for _, r := range relaysOf(c) {
+		for _, r := range a.relaysOf(c) {
 			out[r.Key] = false
 		}
 	}
@@ -330,9 +364,19 @@ func (a *Agent) wanted(ctx context.Context) (map[identity.PublicKey]bool, error)
 	return out, err
 }
 
+// ownFault is a failure on this side, of the disk for example, while something was received: no
+// relay is to blame, and nothing may be taken for received.
+type ownFault struct{ error }
+
+func (f ownFault) Unwrap() error { return f.error }
+
 // over tells whether an error means that the session has ended or never was, so that nothing more
 // can be tried with it.
 func over(err error) bool {
+	var own ownFault
+	if errors.As(err, &own) {
+		return true
+	}
 	switch code.Of(err) {
 	case code.Disconnected, code.ShuttingDown, code.Timeout, code.PinMismatch, code.WrongRelay, code.NoRelay, code.Unauthorized:
 		return true

@@ -75,7 +75,7 @@ func (a *Agent) meetContacts(ctx context.Context, _ *session.Client, relay ident
 		return err
 	}
 	for _, k := range contacts {
-		if len(relaysOf(k)) > 0 {
+		if len(a.relaysOf(k)) > 0 {
 			continue
 		}
 		d, err := a.askIdentity(ctx, relay, k.Key)
@@ -121,6 +121,7 @@ func (a *Agent) keepLinks(ctx context.Context) error {
 			if _, ok := wanted[relay]; !ok {
 				stop()
 				delete(running, relay)
+				a.links.of(relay).close()
 			}
 		}
 		select {
@@ -198,22 +199,18 @@ func (a *Agent) upkeep(ctx context.Context) error {
 }
 
 func (a *Agent) tidy(ctx context.Context) error {
-	before, err := a.keptDocument(ctx)
-	if err != nil {
+	if _, err := a.ownDocument(ctx); err != nil {
 		return err
-	}
-	after, err := a.ownDocument(ctx)
-	if err != nil {
-		return err
-	}
-	if before == nil || before.Digest() != after.Digest() {
-		a.links.kickAll() // so that relays get the new one
 	}
 	return errors.Join(a.tellContacts(ctx), a.flushAcks(ctx, false))
 }
 
-// syncAtOnce is how many relays a Sync works with at the same time.
-const syncAtOnce = 8
+const (
+	// syncAtOnce is how many relays a Sync works with at the same time.
+	syncAtOnce = 8
+	// syncDepth is how often a Sync looks for relays that it has only just learned of.
+	syncDepth = 3
+)
 
 // Sync does one full round: it connects to every relay that matters, goes on with contracts,
 // sends what waits, reads and acknowledges what is new, and sends the acknowledgements to their
@@ -223,13 +220,32 @@ func (a *Agent) Sync(ctx context.Context) error {
 	if _, err := a.ownDocument(ctx); err != nil {
 		return err
 	}
-	wanted, err := a.wanted(ctx)
-	if err != nil {
-		return err
+	met := make(map[identity.PublicKey]bool)
+	var all []error
+	for range syncDepth {
+		wanted, err := a.wanted(ctx)
+		if err != nil {
+			return err
+		}
+		for relay := range met {
+			delete(wanted, relay)
+		}
+		if len(wanted) == 0 {
+			break
+		}
+		all = append(all, a.meetAll(ctx, wanted)...)
+		for relay := range wanted {
+			met[relay] = true
+		}
 	}
-	errs := make(chan error, len(wanted))
+	return errors.Join(append(all, a.tellContacts(ctx), a.flushAcks(ctx, true))...)
+}
+
+// meetAll meets relays, some at a time, and gives what went wrong.
+func (a *Agent) meetAll(ctx context.Context, relays map[identity.PublicKey]bool) []error {
+	errs := make(chan error, len(relays))
 	slots := make(chan struct{}, syncAtOnce)
-	for relay := range wanted {
+	for relay := range relays {
 		go func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
@@ -237,10 +253,11 @@ func (a *Agent) Sync(ctx context.Context) error {
 			errs <- code.Wrap(code.Of(err), err, "relay %s", relay.Name())
 		}()
 	}
-	var all []error
-	for range wanted {
-		all = append(all, <-errs)
+	var out []error
+	for range relays {
+		if err := <-errs; err != nil {
+			out = append(out, err)
+		}
 	}
-	all = append(all, a.tellContacts(ctx), a.flushAcks(ctx, true))
-	return errors.Join(all...)
+	return out
 }
