@@ -115,6 +115,9 @@ func (s *story) read(ctx context.Context) (string, map[string]any, error) {
 	err := wait(ctx, "bob has read message and file", func() (bool, error) {
 		var err error
 		m, err = s.bob().Read(ctx, s.sent.Digest.String())
+		if code.Of(err) == code.NotFound {
+			return false, nil // parts of the file are still being read
+		}
 		return err == nil && len(m.Attachments) == 1 && len(m.Attachments[0].Data) == fileSize, err
 	})
 	if err != nil {

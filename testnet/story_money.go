@@ -50,7 +50,7 @@ func (s *story) audit(ctx context.Context) (string, map[string]any, error) {
 // payment: exactly what the audit confirms, rounded up once, on top of the contract price.
 func (s *story) payment(ctx context.Context) (string, map[string]any, error) {
 	p := s.people["ada"]
-	res, err := p.agent.ContractPay(ctx, p.contract, 0)
+	res, err := p.agent.ContractPay(ctx, p.contract, s.audits.Due)
 	if err != nil {
 		return "", nil, err
 	}

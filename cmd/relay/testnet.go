@@ -128,7 +128,7 @@ func stay(ctx context.Context, out io.Writer, w *testnet.World, r testnetRun) er
 		if err != nil {
 			return err
 		}
-		ln, err := agentapi.Listen(c.Home())
+		ln, err := agentapi.Listen(c.Dir)
 		if err != nil {
 			return err
 		}

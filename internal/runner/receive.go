@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 
@@ -123,14 +124,37 @@ func (r *Runner) Receive(ctx context.Context, from identity.PublicKey, s identit
 	if err != nil {
 		return identity.Signed{}, err
 	}
-	var sent []identity.Signed
-	if _, err := r.step(ctx, nonce, event, &sent); err != nil {
-		return identity.Signed{}, err
+	return r.answer(ctx, nonce, v, event)
+}
+
+// An opening is confirmed only when the own node has the funding transaction. A block that
+// arrives at that moment may publish it first, on the other goroutine: then the answer is
+// asked for again, which is what the same message once more means.
+const (
+	answerTries = 40
+	answerPause = 50 * time.Millisecond
+)
+
+// answer applies a message and gives what this side says to it.
+func (r *Runner) answer(ctx context.Context, nonce contract.Nonce, v contract.Verified, event contract.Event) (identity.Signed, error) {
+	_, opens := v.Message().(*contract.ClientSigned)
+	for try := 0; ; try++ {
+		var sent []identity.Signed
+		if _, err := r.step(ctx, nonce, event, &sent); err != nil {
+			return identity.Signed{}, err
+		}
+		if len(sent) > 0 {
+			return sent[len(sent)-1], nil
+		}
+		if !opens || try == answerTries {
+			return identity.Signed{}, nil
+		}
+		select {
+		case <-time.After(answerPause):
+		case <-ctx.Done():
+			return identity.Signed{}, nil
+		}
 	}
-	if len(sent) == 0 {
-		return identity.Signed{}, nil
-	}
-	return sent[len(sent)-1], nil
 }
 
 // event makes of a statement what the machine takes, with the facts that it cannot find itself.
