@@ -206,7 +206,12 @@ func (c *cutter) pass(in net.Conn) {
 	}
 }
 
-func TestBrokenDownloadResumes(t *testing.T) {
+func TestBrokenDownload(t *testing.T) {
+	t.Run("resumes", func(t *testing.T) { testBrokenDownload(t, 4, func(*person) {}) })
+	t.Run("begins again after a crash", func(t *testing.T) { testBrokenDownload(t, 1, (*person).crash) })
+}
+
+func testBrokenDownload(t *testing.T, tries int, between func(*person)) {
 	r := newRelay(t)
 	c := newCutter(t)
 	c.to = r.Addr()
@@ -229,15 +234,17 @@ func TestBrokenDownloadResumes(t *testing.T) {
 	bob.knows(ada)
 
 	c.limit.Store(600_000)
-	for range 4 {
+	for range tries {
 		if err := bob.Sync(t.Context()); err == nil {
 			break
 		}
 	}
+	between(bob)
 	if c.cuts.Load() == 0 {
 		t.Fatal("no connection was cut, so nothing was tested")
 	}
 	c.limit.Store(0)
+	bob.sync()
 	if m := bob.read(sent.Digest); !bytes.Equal(m.Body, body) {
 		t.Fatal("the body is not what was sent")
 	}

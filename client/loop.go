@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,6 +71,10 @@ func (a *Agent) sendWaiting(ctx context.Context, c *session.Client, relay identi
 // meetContacts asks an own relay for contacts of whom no relay is known: they may have left their
 // document there.
 func (a *Agent) meetContacts(ctx context.Context, _ *session.Client, relay identity.PublicKey) error {
+	own, err := a.ownRelays(ctx)
+	if err != nil || !slices.ContainsFunc(own, func(r identity.RelayRef) bool { return r.Key == relay }) {
+		return err // others' relays need not know who one's contacts are
+	}
 	contacts, err := a.store.Contacts(ctx)
 	if err != nil {
 		return err
