@@ -230,6 +230,24 @@ func TestWebRequests(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// TestIdleConnectionHoldsNoBuffer: a buffer is borrowed for a frame and given back at the
+// next Read, even if no frame comes.
+func TestIdleConnectionHoldsNoBuffer(t *testing.T) {
+	addr := start(t, ServerOptions{Accept: echo})
+	c := dial(t, DialOptions{URL: "ws://" + addr, AllowPlain: true}).(*conn)
+	if err := c.Write(testContext(t), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(testContext(t)); err != nil || c.lent == nil || c.cork.held != nil {
+		t.Fatalf("%v, lent %v, held %v", err, c.lent, c.cork.held)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Read(ctx); err == nil || c.lent != nil {
+		t.Errorf("%v, lent %v", err, c.lent)
+	}
+}
+
 // TestServeStopsItsConnections: Accept's context ends and Serve waits for it.
 func TestServeStopsItsConnections(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
