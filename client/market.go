@@ -1,8 +1,8 @@
 package client
 
 import (
-	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"relaymarket/broadcast"
@@ -32,7 +32,7 @@ func (a *Agent) Market(ctx context.Context, r MarketRequest) (MarketResult, erro
 	}
 	rate, err := a.feeRate(ctx, r.FeeRateSatVB)
 	if err != nil {
-		problems = append(problems, code.Wrap(code.Of(err), err, "fees are a guess"))
+		problems = append(problems, fmt.Errorf("fees are a guess: %s", code.Explain(err)))
 	}
 	guard, err := a.guard(ctx, r.MaxStorage, r.MaxEgress)
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *Agent) Market(ctx context.Context, r MarketRequest) (MarketResult, erro
 		}
 	}
 	for _, p := range problems {
-		out.Problems = append(out.Problems, p.Error())
+		out.Problems = append(out.Problems, code.Explain(p))
 	}
 	return out, nil
 }
@@ -63,7 +63,7 @@ func quoteOf(q broadcast.Quote) Quote {
 		FreeBytesDay: o.FreeBytesPerDay, ValidUntil: o.ValidUntil,
 	}
 	if q.Refused != nil {
-		out.Refused = cmp.Or(code.Text(q.Refused), q.Refused.Error())
+		out.Refused = code.Explain(q.Refused)
 	}
 	return out
 }

@@ -20,11 +20,7 @@ type Fault struct {
 // nothing is hidden.
 func FaultOf(err error) Fault {
 	c := code.Of(err)
-	text := strings.TrimPrefix(err.Error(), c.String()+": ")
-	if text == c.String() {
-		text = ""
-	}
-	return Fault{Code: c, Name: c.String(), Text: text, Hint: c.Hint()}
+	return Fault{Code: c, Name: c.String(), Text: strings.TrimPrefix(code.Explain(err), c.String()+": "), Hint: c.Hint()}
 }
 
 // Err is the coded error that the fault describes.

@@ -32,12 +32,14 @@ func run() int {
 		return 0
 	}
 	if !o.began && code.Of(err) == code.Internal {
-		err = code.Wrap(code.BadArgument, err, "the command line") // cobra's own words have no code
+		err = code.New(code.BadArgument, "%v", err) // cobra's own words have no code
 	}
 	if ctx.Err() != nil {
 		err = code.New(code.Declined, "interrupted")
 	}
-	o.report(os.Stderr, err)
+	if !errors.Is(err, errTold) {
+		o.report(os.Stderr, err)
+	}
 	return exitCode(err)
 }
 
@@ -105,15 +107,15 @@ func defaultDir() string {
 func group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(subs...)
 	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return c.Help()
 		}
-		err := fmt.Errorf("unknown command %q", args[0])
 		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-			err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
+			return usageError(c, fmt.Errorf("unknown command %q, did you mean %s", args[0], strings.Join(near, " or ")))
 		}
-		return usageError(c, err)
+		return usageError(c, fmt.Errorf("unknown command %q", args[0]))
 	}
 	return cmd
 }
@@ -199,5 +201,8 @@ func isTerminal(v any) bool {
 	st, err := f.Stat()
 	return err == nil && st.Mode()&os.ModeCharDevice != 0
 }
+
+// errTold is a failure that the output has told already.
+var errTold = errors.New("told")
 
 var errNoTerminal = errors.New("there is nobody to ask; use --yes")

@@ -84,6 +84,23 @@ func Text(err error) string {
 	return ""
 }
 
+// Explain is the whole story of an error for its owner: texts and causes, outermost first, without
+// the names of codes in between, which a person does not want to read.
+func Explain(err error) string {
+	e, ok := err.(*Error) // this layer only: what lies below is explained in turn
+	switch {
+	case err == nil:
+		return ""
+	case !ok:
+		return err.Error()
+	case e.cause == nil:
+		return e.Text
+	case e.Text == "":
+		return Explain(e.cause)
+	}
+	return e.Text + ": " + Explain(e.cause)
+}
+
 // String is the code's registered name, or code(N) for a number this version does not know.
 func (c Code) String() string {
 	if r, ok := registry[c]; ok {

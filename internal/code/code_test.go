@@ -51,3 +51,19 @@ func TestTextHidesTheCause(t *testing.T) {
 		t.Fatal("foreign errors have no text for peers")
 	}
 }
+
+func TestExplainTellsAllWithoutNames(t *testing.T) {
+	inner := Wrap(Malformed, errors.New("byte 7"), "header")
+	for want, err := range map[string]error{
+		"":                        nil,
+		"EOF":                     io.EOF,
+		"no pay: header: byte 7":  Wrap(BadState, inner, "no pay"),
+		"header: byte 7":          Wrap(BadState, inner, ""),
+		"sum":                     New(BadAmount, "sum"),
+		"outside: malformed: sum": fmt.Errorf("outside: %w", New(Malformed, "sum")),
+	} {
+		if got := Explain(err); got != want {
+			t.Errorf("%v: %q, not %q", err, got, want)
+		}
+	}
+}
