@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"relaymarket/client"
@@ -147,5 +149,39 @@ func TestDeleteOnAcknowledgement(t *testing.T) {
 	// The relay has let it go: the sender's delete is answered with the receipt of that.
 	if m, err := ada.Delete(t.Context(), sent.Digest.String()); err != nil || m.State != client.StateDeleted {
 		t.Fatalf("%+v %v", m, err)
+	}
+}
+
+// TestRestoredRelay: a relay that came back from a backup has another store epoch and may have
+// lost what came last; it is listed again from the beginning, and nothing is shown twice.
+func TestRestoredRelay(t *testing.T) {
+	r := newRelay(t)
+	ada, bob := newPerson(t, "ada"), newPerson(t, "bob")
+	ada.use(r)
+	bob.use(r)
+	ada.meets(bob)
+	first := ada.send("bob", "first")
+	bob.sync()
+
+	r.stop()
+	if err := os.RemoveAll(filepath.Join(r.dir, "regtest", "store")); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	second := ada.send("bob", "second")
+	bob.sync()
+	in := bob.inbox()
+	if len(in) != 2 || in[0].Digest != first.Digest || in[1].Digest != second.Digest {
+		t.Fatalf("inbox: %+v", in)
+	}
+	// The document was lost with the store; it is put there again.
+	eve := newPerson(t, "eve")
+	i, err := ada.Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ada.sync()
+	if _, err := eve.PutContact(t.Context(), []byte(i.Card), ""); err != nil {
+		t.Fatal(err)
 	}
 }

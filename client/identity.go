@@ -193,7 +193,7 @@ func (a *Agent) ownAddresses(ctx context.Context, relay identity.PublicKey, chos
 	return nil, nil
 }
 
-// publish leaves the own document with a relay, once per version and run. Contacts' relays get it
+// publish leaves the own document with a relay, once per version and session. Contacts' relays get it
 // too, for a contact may not know the own ones yet.
 func (a *Agent) publish(ctx context.Context, c *session.Client, relay identity.PublicKey) error {
 	d, err := a.ownDocument(ctx)

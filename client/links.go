@@ -60,6 +60,7 @@ func (l *link) set(c *session.Client, err error) {
 	l.client, l.err = c, err
 	if c != nil {
 		l.offset = c.Info().TimeOffset
+		l.published.Store(identity.Digest{}) // the relay may have been restored
 	}
 }
 
@@ -197,7 +198,9 @@ func (a *Agent) session(ctx context.Context, relay identity.PublicKey) (*session
 		c.Close()
 		c, err = nil, errClosed
 	}
-	l.set(c, err)
+	if err != nil {
+		l.set(nil, err)
+	}
 	return c, err
 }
 
