@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
+	"relaymarket/internal/transport"
 )
 
 func TestBadRequestsAreAnswered(t *testing.T) {
@@ -504,19 +506,38 @@ func TestSilence(t *testing.T) {
 	})
 }
 
+// TestDeadRelayIsNoticed cuts the way back: all that the client says is still taken.
 func TestDeadRelayIsNoticed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
+		near, left := transport.Pipe([32]byte{7}, clientAddr, relayAddr)
+		right, far := transport.Pipe([32]byte{7}, clientAddr, relayAddr)
+		s := serveOn(far, serverConfig(t, answer))
+		var cut atomic.Bool
+		go copyFrames(left, right)
+		go func() {
+			for {
+				f, err := right.Read(context.Background())
+				if err != nil {
+					return
+				}
+				if !cut.Load() {
+					_ = left.Write(context.Background(), f)
+				}
+			}
+		}()
 		cc := clientConfig(t)
 		cc.KeepAlive = time.Minute
-		stuck := make(chan struct{})
-		c, s := connect(t, serverConfig(t, func(context.Context, *Server, Request) { <-stuck }), cc)
-		go c.Call(context.Background(), &message.Account{}) // the relay reads no more after it
+		c, err := Connect(t.Context(), near, cc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut.Store(true)
 		begin := time.Now()
 		<-c.Done()
-		if d := time.Since(begin); code.Of(c.Err()) != code.Timeout || d > 4*time.Minute {
+		if d := time.Since(begin); code.Of(c.Err()) != code.Timeout || d > 3*time.Minute {
 			t.Errorf("%v after %v", c.Err(), d)
 		}
-		close(stuck)
+		right.Close(code.OK, "")
 		<-s.done
 	})
 }

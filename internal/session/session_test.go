@@ -303,3 +303,10 @@ func TestErrorsKeepTheirInsideInside(t *testing.T) {
 		}
 	})
 }
+
+// newStoppedTimer stands in for the timer that Serve starts.
+func newStoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
