@@ -1,0 +1,88 @@
+package spec
+
+import (
+	"relaymarket/contract"
+	"relaymarket/identity"
+	"relaymarket/usage"
+)
+
+// mainTerms are complete terms at mainnet heights.
+func mainTerms() contract.Terms {
+	return contract.Terms{
+		Network: identity.Mainnet, Client: key("alice").Public(), Relay: key("relay").Public(),
+		ClientKey: contract.KeyOf(seedKey("C")), RelayKey: contract.KeyOf(seedKey("R")), Nonce: contract.Nonce(identity.Tagged("spec/nonce")),
+		Offer: identity.Tagged("spec/offer"), Value: 100_000, Expiry: 904_320, Tip: 900_000,
+		Prices: usage.Prices{StorageMsatPerGiBDay: 670, EgressMsatPerGiB: 20_000}, ContractPrice: 1_000, FirstPayment: 2_000, CreditLimit: 2_000,
+		ClientScript: payTo(seedKey("client payout")), RelayScript: payTo(seedKey("relay payout")), FundFeeRate: 1_000, SettleFeeRate: 1_000, Depth: 3,
+	}
+}
+
+func (m *maker) contracts() {
+	for _, s := range tell(m.t).all {
+		h := val(identity.PeekHeader(s.Statement))(m)
+		name := h.Type.String()
+		if h.Type == identity.TypeContractRequestPayment && number(scan(m.t, s.Statement)[10].value) == 1 {
+			name += "-final"
+		}
+		m.add("contract/"+name, "contract", "ok", "a "+name+" of one story, in which both sides are honest", signed(s))
+	}
+	m.terms()
+	m.badContracts()
+}
+
+func (m *maker) terms() {
+	add := func(name, expect, what string, t contract.Terms, payment, rate uint64) {
+		raw := val(t.Encode())(m)
+		txid := identity.Tagged("spec/funding")
+		m.add("contract/terms-"+name, "terms", expect, what, values{
+			"terms": text(raw), "funding_txid_hash_order": txid.String(), "payment_sat": payment, "feerate": rate,
+			"client_key": text(key("C").Bytes()), "relay_key": text(key("R").Bytes()),
+		})
+	}
+	good := mainTerms()
+	add("mainnet", "ok", "all scripts and transactions at mainnet heights", good, 40_000, 2_500)
+	low := good
+	low.Network, low.Tip, low.Expiry = identity.Regtest, 10, 130
+	add("young-chain", "ok", "an expiry that needs a second byte for its sign", low, 40_000, 2_500)
+	add("all-paid", "ok", "a payment that leaves 300 sat pays everything", good, 99_700, 1_000)
+	bad := func(name, expect, what string, f func(*contract.Terms)) {
+		t := good
+		f(&t)
+		add(name, expect, what, t, 40_000, 1_000)
+	}
+	bad("same-keys", "bad_key", "C = R", func(t *contract.Terms) { t.RelayKey = t.ClientKey })
+	bad("identity-key", "bad_key", "a contract key that is an identity", func(t *contract.Terms) { copy(t.ClientKey[1:], t.Client[:]) })
+	bad("off-curve", "bad_key", "a contract key that is no point", func(t *contract.Terms) { t.RelayKey = contract.Key{5} })
+	bad("collateral", "collateral_unsupported", "a collateral", func(t *contract.Terms) { t.Collateral = 1 })
+	bad("first-payment", "bad_amount", "P_1 below the contract price", func(t *contract.Terms) { t.FirstPayment = 999 })
+	bad("first-dust", "bad_amount", "P_1 leaves the client 329 sat", func(t *contract.Terms) { t.FirstPayment = 99_671 })
+	bad("short", "bad_deadline", "1007 blocks", func(t *contract.Terms) { t.Expiry = t.Tip + 1007 })
+	bad("long", "bad_deadline", "52561 blocks", func(t *contract.Terms) { t.Expiry = t.Tip + 52_561 })
+	bad("depth", "terms_mismatch", "depth 0", func(t *contract.Terms) { t.Depth = 0 })
+	bad("payout", "bad_script", "a payout script that is not native segwit", func(t *contract.Terms) { t.RelayScript = filler(25) })
+	bad("fee-rate", "bad_fee_rate", "999 sat per 1,000 vB", func(t *contract.Terms) { t.SettleFeeRate = 999 })
+	bad("price", "bad_amount", "a price above 10^12 msat", func(t *contract.Terms) { t.Prices.EgressMsatPerGiB = usage.MaxPrice + 1 })
+}
+
+// badContracts are messages whose own form is refused, signed as they are.
+func (m *maker) badContracts() {
+	byType := map[identity.Type]identity.Signed{}
+	for _, s := range tell(m.t).all {
+		byType[val(identity.PeekHeader(s.Statement))(m).Type] = s
+	}
+	add := func(name, by, expect, what string, of identity.Type, typ uint64, value []byte) {
+		raw := with(scan(m.t, byType[of].Statement), typ, value)
+		m.add("contract/bad-"+name, "contract", expect, what, signed(m.sign(by, raw)))
+	}
+	add("two-tiers", "alice", "malformed", "two settlement signatures in place of three", identity.TypeContractPaymentUpdate, 78, make([]byte, 8))
+	add("tier-size", "alice", "malformed", "a settlement signature of 63 bytes", identity.TypeContractPaymentUpdate, 78, append(append([]byte{0, 0, 0, 63}, filler(63)...), make([]byte, 8)...))
+	add("final", "relay", "malformed", "a final request without signature", identity.TypeContractRequestPayment, 84, nil)
+	add("final-number", "relay", "malformed", "final = 2", identity.TypeContractRequestPayment, 72, []byte{2})
+	add("inputs", "alice", "malformed", "an input declared in 20 bytes", identity.TypeContractOpen, 90, append([]byte{0, 0, 0, 20}, filler(20)...))
+	add("abort-text", "alice", "malformed", "an abort with a line feed", identity.TypeContractAbort, 72, []byte("a\n"))
+	add("no-nonce", "alice", "malformed", "the contract nonce is missing", identity.TypeContractOpen, 64, nil)
+	s := byType[identity.TypeContractOpened]
+	s.Proof.Sig[0] ^= 1
+	m.add("contract/bad-signature", "contract", "bad_signature", "one bit of the signature is changed", signed(s))
+	m.add("contract/bad-type", "contract", "malformed", "a record is no contract message", signed(m.batch()[0]))
+}
