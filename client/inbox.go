@@ -269,16 +269,9 @@ func (a *Agent) fetchFiles(ctx context.Context, r store.Received, files []record
 	}
 	var last error
 	for _, relay := range relays {
-		missing, err := a.missingPieces(ctx, r.Header.From, files, uint16(r.Home), math.MaxUint64)
-		if err != nil || len(missing) == 0 {
+		done, err := a.fetchFilesFrom(ctx, relay, r, files)
+		if done {
 			return err
-		}
-		c, err := a.session(ctx, relay)
-		if err == nil {
-			_, err = a.fetch(ctx, c, relay, missing)
-		}
-		if err == nil {
-			err = a.sendDeliveryAcks(ctx, c, relay)
 		}
 		if err != nil {
 			last = err
@@ -289,6 +282,28 @@ func (a *Agent) fetchFiles(ctx context.Context, r store.Received, files []record
 		err = last
 	}
 	return err
+}
+
+// fetchFilesFrom reads from one relay what is missing; done tells that nothing was. It waits for its turn: the
+// pieces may be on their way already, and each is asked for, and paid, once.
+func (a *Agent) fetchFilesFrom(ctx context.Context, relay identity.PublicKey, r store.Received, files []records.Attachment) (done bool, err error) {
+	l := a.links.of(relay)
+	if err := acquire(ctx, l.reading); err != nil {
+		return true, err
+	}
+	defer func() { <-l.reading }()
+	missing, err := a.missingPieces(ctx, r.Header.From, files, uint16(r.Home), math.MaxUint64)
+	if err != nil || len(missing) == 0 {
+		return true, err
+	}
+	c, err := a.session(ctx, relay)
+	if err != nil {
+		return false, err
+	}
+	if _, err := a.fetch(ctx, c, relay, missing); err != nil {
+		return false, err
+	}
+	return false, a.sendDeliveryAcks(ctx, c, relay)
 }
 
 // Listen calls fn with every message that was not read yet, oldest first, and then with new ones as
