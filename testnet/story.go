@@ -222,19 +222,16 @@ func (s *story) contractOpen(ctx context.Context) (string, map[string]any, error
 // contractActive mines the funding in; each side counts by its own node view. The two then give
 // each other their Identity documents, which name the relays they now have.
 func (s *story) contractActive(ctx context.Context) (string, map[string]any, error) {
-	if err := s.w.Mine(ctx, 3); err != nil {
-		return "", nil, err
-	}
 	for name, p := range s.people {
-		if err := s.state(ctx, p, p.contract, "active"); err != nil {
+		if err := s.active(ctx, p, p.contract); err != nil {
 			return "", nil, err
 		}
-		st, err := s.server(p.relay).Status(ctx)
+		err := wait(ctx, name+"'s relay sees the contract as active", func() (bool, error) {
+			st, err := s.server(p.relay).Status(ctx)
+			return len(st.Contracts) == 1 && st.Contracts[0].State == "active", err
+		})
 		if err != nil {
 			return "", nil, err
-		}
-		if len(st.Contracts) != 1 || st.Contracts[0].State != "active" {
-			return "", nil, code.New(code.Internal, "%s's relay does not see the contract as active: %+v", name, st.Contracts)
 		}
 	}
 	if err := s.introduce(ctx, s.people["ada"], s.people["bob"]); err != nil {
@@ -246,6 +243,14 @@ func (s *story) contractActive(ctx context.Context) (string, map[string]any, err
 	_, height, err := s.w.Node.Tip()
 	return fmt.Sprintf("both contracts are active on both sides at height %d; ada and bob have each other's identity files", height),
 		map[string]any{"height": height}, err
+}
+
+// active mines until a contract is funded deep enough by its client's view.
+func (s *story) active(ctx context.Context, p *person, id usage.ContractID) error {
+	return s.w.MineUntil(ctx, p.Name+"'s contract is active", 12, func() (bool, error) {
+		c, err := p.agent.Contract(ctx, id)
+		return c.State == "active", err
+	})
 }
 
 // introduce waits until the document names the relay, then hands it over as a file would be.

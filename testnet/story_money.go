@@ -114,24 +114,14 @@ func (s *story) finish(ctx context.Context, p *person, id usage.ContractID) (cli
 	if err != nil {
 		return client.ContractInfo{}, err
 	}
-	for range m.FinalDepth + 1 {
-		info, err := p.agent.Contract(ctx, id)
-		if err != nil {
-			return info, err
-		}
-		if info.State == "closed" {
-			return info, s.onChain(info)
-		}
-		if err := s.w.Mine(ctx, 1); err != nil {
-			return info, err
-		}
-	}
-	if err := s.state(ctx, p, id, "closed"); err != nil {
-		return client.ContractInfo{}, err
-	}
-	info, err := p.agent.Contract(ctx, id)
+	var info client.ContractInfo
+	err = s.w.MineUntil(ctx, p.Name+"'s contract is closed for good", int(m.FinalDepth)+12, func() (bool, error) {
+		var err error
+		info, err = p.agent.Contract(ctx, id)
+		return info.State == "closed", err
+	})
 	if err != nil {
-		return info, err
+		return info, fmt.Errorf("%w (it is %s)", err, info.State)
 	}
 	return info, s.onChain(info)
 }
@@ -182,10 +172,7 @@ func (s *story) vanish(ctx context.Context) (string, map[string]any, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if err := s.w.Mine(ctx, 3); err != nil {
-		return "", nil, err
-	}
-	if err := s.state(ctx, ada, info.ID, "active"); err != nil {
+	if err := s.active(ctx, ada, info.ID); err != nil {
 		return "", nil, err
 	}
 	if err := s.w.StopRelay(name); err != nil {
