@@ -46,6 +46,9 @@ func (a *Agent) ContractOpen(ctx context.Context, r OpenRequest) (ContractInfo, 
 		return ContractInfo{}, err
 	}
 	c, err := a.runner.Open(ctx, o, a.exchange(r.Relay))
+	if err == nil {
+		c = a.awaitFunding(ctx, c)
+	}
 	if s := c.State(); err != nil && (s < contract.StateSigned || s > contract.StateFunding) {
 		return ContractInfo{}, err
 	} else if err != nil {
@@ -55,6 +58,30 @@ func (a *Agent) ContractOpen(ctx context.Context, r OpenRequest) (ContractInfo, 
 		return ContractInfo{}, err
 	}
 	return a.describe(ctx, c, nil), a.relaysChanged(ctx)
+}
+
+// openTime is how long an opening may go on after the runner has given it back.
+const openTime = 20 * time.Second
+
+// awaitFunding waits for the end of an opening that another part of the agent carries on: a link
+// with the relay that began in the middle resumes what it finds unanswered.
+func (a *Agent) awaitFunding(ctx context.Context, c contract.Contract) contract.Contract {
+	ctx, cancel := context.WithTimeout(ctx, openTime)
+	defer cancel()
+	changed, done := a.runner.Changes()
+	defer done()
+	for {
+		now, ok := a.runner.ByNonce(c.Nonce())
+		if !ok || now.State() >= contract.StateFunding {
+			return now
+		}
+		c = now
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return c
+		}
+	}
 }
 
 // prepareOpen finds the offer, fills in what the request leaves open, and holds the result

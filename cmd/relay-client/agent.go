@@ -76,6 +76,26 @@ func (o *options) open(log *slog.Logger) (*client.Agent, error) {
 	return client.Open(client.Options{Dir: o.dir, Config: cfg, Passphrase: os.Getenv(passphraseEnv), Log: log})
 }
 
+// openSoon is open for an agent that stays: it waits for a command that uses the directory now, but
+// not for another agent.
+func (o *options) openSoon(ctx context.Context, log *slog.Logger) (*client.Agent, error) {
+	for end := time.Now().Add(lockWait); ; {
+		a, err := o.open(log)
+		if code.Of(err) != code.AlreadyRunning || time.Now().After(end) {
+			return a, err
+		}
+		if c, e := agentapi.Dial(o.dir); e == nil {
+			c.Close()
+			return nil, err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
 // start runs an agent for the time of one command, and talks to it as to any other.
 func (o *options) start(cmd *cobra.Command) (*session, context.Context, error) {
 	agent, err := o.open(nil)

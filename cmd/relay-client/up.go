@@ -38,7 +38,7 @@ The passphrase of the recovery phrase, if there is one, is read from the environ
 }
 
 func (o *options) up(cmd *cobra.Command, log *slog.Logger) (err error) {
-	agent, err := o.open(log)
+	agent, err := o.openSoon(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
