@@ -114,6 +114,8 @@ type described struct {
 	typ      uint64
 	name     string
 	min, max int
+	items    int // of a list: how many, and how long
+	item     int
 	optional bool
 }
 
@@ -142,7 +144,8 @@ func describe(t *testing.T, tab table) []described {
 		case m[6] != "":
 			d.max = 32 * n(6)
 		default:
-			d.max = n(7) * (4 + n(8))
+			d.items, d.item = n(7), n(8)
+			d.max = d.items * (4 + d.item)
 		}
 		out = append(out, d)
 	}
@@ -342,11 +345,26 @@ func checkField(t *testing.T, d described, base []field, says func([]byte) strin
 			t.Errorf("%d %s: empty gives %q, the table %q", d.typ, d.name, e, bounds(0))
 		}
 	}
+	if d.items > 0 {
+		checkItems(t, d, base, says)
+	}
 	if d.max > unreachable {
 		return
 	}
 	e := says(with(base, d.typ, make([]byte, d.max+1)))
 	if !strings.Contains(e, bounds(d.max+1)) && !overall.MatchString(e) {
 		t.Errorf("%d %s: %d bytes give %q, the table %q", d.typ, d.name, d.max+1, e, bounds(d.max+1))
+	}
+}
+
+// checkItems tries a list with one item too many, and with one byte too many in an item.
+func checkItems(t *testing.T, d described, base []field, says func([]byte) string) {
+	many := fmt.Sprintf("more than %d items", d.items)
+	if e := says(with(base, d.typ, make([]byte, 4*(d.items+1)))); !strings.Contains(e, many) {
+		t.Errorf("%d %s: %d items give %q, the table %q", d.typ, d.name, d.items+1, e, many)
+	}
+	long := fmt.Sprintf("an item claims %d bytes, allowed are %d and", d.item+1, d.item)
+	if e := says(with(base, d.typ, list(make([]byte, d.item+1)))); !strings.Contains(e, long) && !overall.MatchString(e) {
+		t.Errorf("%d %s: an item of %d bytes gives %q, the table %q", d.typ, d.name, d.item+1, e, long)
 	}
 }
