@@ -13,7 +13,6 @@ import (
 	"pgregory.net/rapid"
 
 	"relaymarket/identity"
-	"relaymarket/internal/code"
 	"relaymarket/records"
 	"relaymarket/usage"
 )
@@ -25,7 +24,8 @@ type history struct {
 	rt       *rapid.T
 	accounts []AccountTerms // the last one is the free allowance of alice
 	written  []*written
-	doubt    map[identity.Digest]bool // presented when the machine crashed; nobody heard the answer
+	reports  map[usage.ContractID]*usage.VerifiedUsageReport // the last ones heard
+	doubt    map[identity.Digest]bool                        // presented when the machine crashed; nobody heard the answer
 }
 
 // written is a record with what was said about it.
@@ -50,7 +50,7 @@ func newHistory(rt *rapid.T) *history {
 	if seed := rapid.Uint64Range(0, 3).Draw(rt, "faults"); seed > 0 {
 		rng = rand.New(rand.NewPCG(seed, rapid.Uint64().Draw(rt, "seed")))
 	}
-	h := &history{world: newWorld(rt, rng), rt: rt, doubt: make(map[identity.Digest]bool)}
+	h := &history{world: newWorld(rt, rng), rt: rt, doubt: make(map[identity.Digest]bool), reports: make(map[usage.ContractID]*usage.VerifiedUsageReport)}
 	h.accounts = []AccountTerms{h.contract(alice), h.contract(carol), {Payer: alice}}
 	h.fund(h.accounts[0])
 	h.fund(h.accounts[1])
@@ -206,10 +206,11 @@ func (h *history) heardDelete(record identity.Digest, out Outcome) {
 	w.deleted = out.Statement
 }
 
-// crash applies a batch on a file system that is cloned at one of its operations, and goes on
-// with the clone: the batch is in doubt.
+// crash commits on a file system that is cloned at one of its operations, and goes on with
+// the clone: whatever was committed is in doubt.
 func (h *history) crash() {
 	ops := h.someOps()
+	what := rapid.SampledFrom([]string{"apply", "apply", "expire", "report"}).Draw(h.rt, "what")
 	at := rapid.IntRange(0, 12).Draw(h.rt, "at")
 	percent := rapid.SampledFrom([]int{0, 50, 100}).Draw(h.rt, "unsynced")
 	base := h.fs
@@ -220,9 +221,16 @@ func (h *history) crash() {
 	h.close()
 	h.openOn(errorfs.Wrap(base, errorfs.InjectorFunc(clone.inject)))
 	clone.arm(at)
-	if _, err := h.r.Apply(ctx, h.now, ops); err != nil {
-		h.t.Fatalf("%v", err)
+	var err error
+	switch what {
+	case "apply":
+		_, err = h.r.Apply(ctx, h.now, ops)
+	case "expire":
+		_, err = h.r.Expire(ctx, h.now)
+	case "report":
+		_, err = h.r.MakeReport(ctx, h.now, h.accounts[0].Contract, Tip{Height: 8})
 	}
+	h.must(err)
 	after := clone.get()
 	h.close()
 	h.fs = after
@@ -307,16 +315,20 @@ func TestCrashesLoseAndInventNothing(t *testing.T) {
 	})
 }
 
+// report asks for the next report and checks the chain from the last one that was heard.
 func (h *history) report() {
 	a := h.accounts[rapid.IntRange(0, 1).Draw(h.rt, "of")]
-	before, err := h.r.Report(ctx, a.Contract)
-	if code.Of(err) != code.NotFound {
-		h.must(err)
-	}
 	body, err := h.r.MakeReport(ctx, h.now, a.Contract, Tip{Height: 1})
 	h.must(err)
-	prev, next := h.openReport(before), h.openReport(body)
-	h.must(usage.CheckReport(prev, *next))
+	next, last := h.openReport(body), h.reports[a.Contract]
+	for last != nil && last.Number+1 < next.Number { // made, but nobody heard of it
+		between, err := h.r.ReportNo(ctx, a.Contract, last.Number+1)
+		h.must(err)
+		h.must(usage.CheckReport(last, *h.openReport(between)))
+		last = h.openReport(between)
+	}
+	h.must(usage.CheckReport(last, *next))
+	h.reports[a.Contract] = next
 }
 
 // openReport reads a report as if it were signed.

@@ -164,21 +164,11 @@ func (r *Relay) muchDue(ctx context.Context, now identity.UnixMilli) (bool, erro
 }
 
 // Expire closes what is past its end: EXPIRE rows, then indices and content at least 60 s
-// later. Call it about once a minute, also without traffic: it also keeps the clock. It gives
-// the number of records and tombstones removed. Code ClockWrong.
+// later. Call it about once a minute, also without traffic: it also keeps the clock. Other
+// commits go on while it removes things. It gives the number of records and tombstones removed.
+// Code ClockWrong.
 func (r *Relay) Expire(ctx context.Context, now identity.UnixMilli) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if t := r.begin(ctx, now); t.badClock != nil {
-		return 0, t.badClock
-	}
-	if err := r.catchUp(ctx, now); err != nil {
-		return 0, err
-	}
-	if err := r.commit(ctx, now, true, []job{closeDue}); err != nil {
-		return 0, err
-	}
-	used, err := r.usedShards(ctx)
+	used, err := r.closeAll(ctx, now)
 	if err != nil {
 		return 0, err
 	}
@@ -191,6 +181,22 @@ func (r *Relay) Expire(ctx context.Context, now identity.UnixMilli) (int, error)
 		}
 	}
 	return removed, nil
+}
+
+// closeAll appends all EXPIRE rows that are due and gives the shards in use.
+func (r *Relay) closeAll(ctx context.Context, now identity.UnixMilli) ([]uint8, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.begin(ctx, now); t.badClock != nil {
+		return nil, t.badClock
+	}
+	if err := r.catchUp(ctx, now); err != nil {
+		return nil, err
+	}
+	if err := r.commit(ctx, now, true, []job{closeDue}); err != nil {
+		return nil, err
+	}
+	return r.usedShards(ctx)
 }
 
 // purgeShard drops the buckets of a shard that are over.
@@ -214,7 +220,8 @@ func (r *Relay) purgeShard(ctx context.Context, now identity.UnixMilli, shard ui
 }
 
 // purgeBucket removes the keys that lead into a bucket and then the bucket. After a crash in
-// between, it is done again.
+// between, it is done again. Nothing new can come into the bucket meanwhile: what is written
+// now ends later.
 func (r *Relay) purgeBucket(ctx context.Context, now identity.UnixMilli, shard uint8, b Bucket) (int, error) {
 	removed := 0
 	for _, kind := range []byte{inRecord, inRef} {
@@ -242,6 +249,8 @@ func (r *Relay) purgeBucket(ctx context.Context, now identity.UnixMilli, shard u
 
 // unlink removes what leads to the rows.
 func (r *Relay) unlink(ctx context.Context, now identity.UnixMilli, shard uint8, kind byte, rows []Pair) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.commit(ctx, now, false, []job{func(t *tx) *step {
 		s := &step{}
 		for _, row := range rows {

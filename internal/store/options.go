@@ -42,6 +42,7 @@ type Options struct {
 	FreeBytesPerDay uint64
 	// Rand makes the store_epoch and group ids; nil: crypto/rand.
 	Rand io.Reader
-	// FreeDisk gives the bytes left on the disk; nil: not watched.
+	// FreeDisk gives the bytes left on the disk; nil: the real disk is asked, others are not
+	// watched.
 	FreeDisk func() (uint64, error)
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/usage"
@@ -52,6 +54,12 @@ func OpenRelay(o Options) (*Relay, error) {
 	e, err := openPebble(o.Dir, o.FS, o.Size)
 	if err != nil {
 		return nil, err
+	}
+	if o.FreeDisk == nil && o.FS == nil {
+		o.FreeDisk = func() (uint64, error) {
+			u, err := vfs.Default.GetDiskUsage(o.Dir)
+			return u.AvailBytes, err
+		}
 	}
 	r, err := openRelay(context.Background(), e, o)
 	if err != nil {
