@@ -108,7 +108,7 @@ func (a *Agent) audit(ctx context.Context, id usage.ContractID) (verdict, error)
 	if l.fault != nil {
 		v.result.ConfirmedMsat = 0 // whatever the rows say: a relay that contradicts itself is paid nothing more
 	}
-	v.due = dueOf(l.contract, v.result.ConfirmedMsat)
+	v.due = dueOf(t, l.contract.Paid(), v.result.ConfirmedMsat)
 	return v, a.remember(ctx, v)
 }
 
@@ -118,16 +118,22 @@ const minRest usage.Sat = 330
 
 // dueOf is the cumulative sum that a confirmed use allows to pay. It never falls, never passes the
 // escrow, and never takes a rest along that was not confirmed.
-func dueOf(c contract.Contract, confirmed usage.Msat) usage.Sat {
-	t := c.Terms()
+func dueOf(t contract.Terms, paid usage.Sat, confirmed usage.Msat) usage.Sat {
 	due, err := t.ContractPrice.Add(confirmed.CeilSat())
-	if err != nil || due > t.Value {
+	if err != nil {
 		due = t.Value
 	}
+	return capped(t, paid, due)
+}
+
+// capped bounds a payment by the escrow, and down to one that leaves no rest which could not be
+// paid out; what is paid already is paid.
+func capped(t contract.Terms, paid, due usage.Sat) usage.Sat {
+	due = min(due, t.Value)
 	if due < t.Value && t.Value-due < minRest {
 		due = t.Value - min(minRest, t.Value)
 	}
-	return max(due, c.Paid())
+	return max(due, paid)
 }
 
 // The scores of relays by the agent's own audits, in thousandths of their price.

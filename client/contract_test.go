@@ -36,7 +36,7 @@ func newShop(t *testing.T) *relayOf {
 }
 
 // newPayer is an agent with a node and coins that runs.
-func newPayer(t *testing.T, label string, r *relayOf, sat int64) *person {
+func newPayer(t *testing.T, label string, r *relayOf, sat int64, change ...func(*client.Config)) *person {
 	t.Helper()
 	n := node(t)
 	c := client.DefaultConfig(identity.Regtest)
@@ -44,6 +44,9 @@ func newPayer(t *testing.T, label string, r *relayOf, sat int64) *person {
 	c.Bitcoin = client.Bitcoin{RPC: n.RPCHost(), User: n.RPCUser(), Pass: n.RPCPass()}
 	c.Boards = []string{"https://" + r.Addr()}
 	c.Limits.AckFlushSeconds = 1
+	for _, f := range change {
+		f(&c)
+	}
 	p := &person{t: t, dir: t.TempDir(), cfg: c}
 	if _, err := client.Init(p.dir, client.InitOptions{Config: c}); err != nil {
 		t.Fatal(err)
@@ -269,17 +272,40 @@ func TestLimitsAndMissingCoins(t *testing.T) {
 func TestRelayAsksAndIsPaidWithinTheBudget(t *testing.T) {
 	r := newShop(t)
 	ada, bob := newPayer(t, "ada", r, 500_000), newPayer(t, "bob", r, 0)
-	c := ada.opens(r, client.OpenRequest{Deposit: 100_000, Prepaid: 1000})
-	ada.meets(bob)
-	for i := range 4 {
-		ada.sendRequest(client.SendRequest{To: "bob", MediaType: "application/octet-stream", Body: randomBytes(t, 900_000), MaxPulls: 1})
-		eventually(t, "bob has it", func() bool { return len(bob.inbox()) == i+1 })
+	eve := newPayer(t, "eve", r, 500_000, func(c *client.Config) { c.Limits.BudgetSat = 0 })
+	spend := func(p *person, had int) client.ContractInfo {
+		c := p.opens(r, client.OpenRequest{Deposit: 100_000, Prepaid: 1000})
+		p.meets(bob)
+		for i := range 4 {
+			p.sendRequest(client.SendRequest{To: "bob", MediaType: "application/octet-stream", Body: randomBytes(t, 900_000), MaxPulls: 1})
+			eventually(t, "bob has it", func() bool { return len(bob.inbox()) == had+i+1 })
+		}
+		return c
 	}
+	c, e := spend(ada, 0), spend(eve, 4)
 	eventually(t, "the relay asks and the agent pays by itself", func() bool { return ada.contract(c.ID).Paid > c.Paid })
 	a, err := ada.Audit(t.Context(), c.ID)
 	if err != nil || a.Paid > a.Usage.Owed.CeilSat()+c.ContractPrice {
 		t.Fatalf("audit: %+v %v", a, err)
 	}
+	// Without a budget nothing is paid; the request is shown, and paid when the user says so.
+	var left client.ContractInfo
+	eventually(t, "eve is asked", func() bool { left = eve.contract(e.ID); return left.Asked > left.Paid })
+	if left.Paid != e.Paid || !strings.Contains(left.Sentence, "asks for") {
+		t.Fatalf("asked: %+v", left)
+	}
+	_, err = eve.ContractPay(t.Context(), e.ID, 0)
+	wantCode(t, err, code.LimitExceeded)
+	p, err := eve.ContractPay(t.Context(), e.ID, left.Asked)
+	if err != nil || p.Paid > left.Asked || p.Added == 0 {
+		t.Fatalf("paid: %+v %v", p, err)
+	}
+	more, err := eve.ContractPrepay(t.Context(), e.ID, 700)
+	if err != nil || more.Added != 700 || more.Paid != p.Paid+700 {
+		t.Fatalf("prepaid: %+v %v", more, err)
+	}
+	_, err = eve.ContractPrepay(t.Context(), e.ID, 1_000_000)
+	wantCode(t, err, code.BadAmount)
 }
 
 func TestRelayOffersToClose(t *testing.T) {

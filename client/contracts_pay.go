@@ -64,7 +64,7 @@ func (a *Agent) auditAndPay(ctx context.Context, id usage.ContractID, limit usag
 	}
 	before, due := v.contract.Paid(), v.due
 	if limit > 0 {
-		due = capped(v.contract, due, limit)
+		due = capped(v.contract.Terms(), before, min(due, limit))
 	}
 	if due <= before {
 		return PayResult{}, code.New(code.NotDue, "%s", v.summary())
@@ -103,7 +103,7 @@ func (a *Agent) ContractPrepay(ctx context.Context, id usage.ContractID, amount 
 	if err != nil || amount == 0 || total > c.Terms().Value {
 		return PayResult{}, code.New(code.BadAmount, "%d sat on top of %d, the escrow has %d", amount, before, c.Terms().Value)
 	}
-	if total = capped(c, total, total); total <= before {
+	if total = capped(c.Terms(), before, total); total <= before {
 		return PayResult{}, code.New(code.BadAmount, "what is left of the escrow is too small to be divided")
 	}
 	if err := a.approve(ctx, c, total, identity.Digest{}, true); err != nil {
@@ -113,15 +113,6 @@ func (a *Agent) ContractPrepay(ctx context.Context, id usage.ContractID, amount 
 		return PayResult{}, err
 	}
 	return PayResult{Contract: c.ID(), Number: uint64(c.Updates()), Paid: c.Paid(), Added: c.Paid() - before}, nil
-}
-
-// capped bounds a payment, without leaving a rest that could not be paid out.
-func capped(c contract.Contract, due, limit usage.Sat) usage.Sat {
-	due = min(due, limit)
-	if v := c.Terms().Value; due < v && v-due < minRest {
-		due = v - min(minRest, v)
-	}
-	return max(due, c.Paid())
 }
 
 // approve books a payment before it is signed: in the budget, unless the user was asked.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -13,12 +14,12 @@ import (
 // unit is a suffix of a number and what it multiplies by.
 type unit struct {
 	name string
-	by   float64
+	by   uint64
 }
 
 var sizeUnits = []unit{
 	{"kib", 1 << 10}, {"mib", 1 << 20}, {"gib", 1 << 30}, {"tib", 1 << 40},
-	{"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}, {"tb", 1e12}, {"b", 1},
+	{"kb", 1_000}, {"mb", 1_000_000}, {"gb", 1_000_000_000}, {"tb", 1_000_000_000_000}, {"b", 1},
 }
 
 // parseSize reads 300, 5MiB, 1.5GiB, 20MB. Letters may be of either case.
@@ -56,7 +57,7 @@ func parseBlocks(s string) (usage.Height, error) {
 	return usage.Height(n), nil
 }
 
-func parseUnits(s string, by float64, units []unit) (uint64, error) {
+func parseUnits(s string, by uint64, units []unit) (uint64, error) {
 	s = strings.ToLower(strings.TrimSpace(s))
 	for _, u := range units {
 		if rest, ok := strings.CutSuffix(s, u.name); ok && rest != "" {
@@ -64,14 +65,14 @@ func parseUnits(s string, by float64, units []unit) (uint64, error) {
 			break
 		}
 	}
-	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n <= uint64(math.MaxUint64/by) {
-		return n * uint64(by), nil
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n <= math.MaxUint64/by {
+		return n * by, nil
 	}
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || f < 0 || f*by >= math.MaxUint64 || math.IsNaN(f) {
-		return 0, fmt.Errorf("not a number")
+	if err != nil || strings.Trim(s, "0123456789.") != "" || f*float64(by) >= math.MaxUint64 {
+		return 0, errors.New("not a number")
 	}
-	return uint64(math.Round(f * by)), nil
+	return uint64(math.Round(f * float64(by))), nil
 }
 
 // parseSat reads an amount in satoshi; commas may group its digits.

@@ -64,9 +64,9 @@ func formatSeconds(s uint64) string {
 	units := []unit{{"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}}
 	var out []string
 	for _, u := range units {
-		if n := s / uint64(u.by); n > 0 && len(out) < 2 {
+		if n := s / u.by; n > 0 && len(out) < 2 {
 			out = append(out, fmt.Sprintf("%d%s", n, u.name))
-			s -= n * uint64(u.by)
+			s -= n * u.by
 		} else if len(out) > 0 {
 			break
 		}
