@@ -18,8 +18,8 @@ func (r *Relay) Apply(ctx context.Context, now identity.UnixMilli, ops []Op) ([]
 		return nil, err
 	}
 	outs := make([]Outcome, len(ops))
-	jobs := make([]job, 0, len(ops)+1)
-	jobs = append(jobs, closeDue)
+	jobs := make([]job, 0, len(ops)+2)
+	jobs = append(jobs, closeDue, func(t *tx) *step { return t.warm(ops) })
 	for i, op := range ops {
 		jobs = append(jobs, func(t *tx) *step {
 			s, out := t.decide(op)

@@ -90,19 +90,17 @@ func (h *history) anyOp() Op {
 		return h.newWrite()
 	}
 	w := h.pick("record")
-	switch kind {
-	case 2:
+	hint := rapid.SampledFrom([]Shard{NoShard, w.body.HomeShard, w.body.HomeShard, 77}).Draw(h.rt, "hint")
+	switch {
+	case kind == 2:
 		return w.op
-	case 3:
-		return h.deletion(w.Record)
-	case 4, 5:
-		return h.request(w.Record)
-	}
-	if len(w.reads) == 0 {
-		return h.request(w.Record)
+	case kind == 3:
+		return DeleteOp{h.deletion(w.Record).Delete, hint}
+	case kind < 6 || len(w.reads) == 0:
+		return ReadOp{Request: h.request(w.Record).Request, Home: hint}
 	}
 	r := w.reads[rapid.IntRange(0, len(w.reads)-1).Draw(h.rt, "read")]
-	return h.ack(r.op, w.Record, usage.VerdictOK)
+	return AckOp{h.ack(r.op, w.Record, usage.VerdictOK).Ack, hint}
 }
 
 func (h *history) someOps() []Op {

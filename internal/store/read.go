@@ -29,7 +29,7 @@ func (t *tx) read(op ReadOp, s *step) (Outcome, error) {
 	if v != nil {
 		home = v.place.home
 	}
-	key := requestKey(bucketAt(q.NotAfter+requestLife), q.Digest())
+	key := requestKey(requestBucket(q), q.Digest())
 	b, err := t.get(home, key)
 	if err != nil {
 		return Outcome{}, err

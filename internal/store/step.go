@@ -57,6 +57,7 @@ type packing struct {
 	puts    []Pair
 	deletes [][]byte
 	deleted map[string]bool
+	account map[string]int // where in puts an account is
 	jobs    []int
 }
 
@@ -134,7 +135,7 @@ func (p *packer) open(phase int, shard uint8) *packing {
 func (g *packing) add(w write) {
 	g.size += w.size()
 	if w.value != nil {
-		g.puts = append(g.puts, Pair{w.key, w.value})
+		g.put(w)
 		return
 	}
 	if g.deleted == nil {
@@ -142,6 +143,22 @@ func (g *packing) add(w write) {
 	}
 	g.deleted[string(w.key)] = true
 	g.deletes = append(g.deletes, w.key)
+}
+
+// put adds a put. An account is charged by many jobs of a batch: only its last state is
+// written.
+func (g *packing) put(w write) {
+	if w.key[0] == kindAccount {
+		if i, ok := g.account[string(w.key)]; ok {
+			g.puts[i].Value = w.value
+			return
+		}
+		if g.account == nil {
+			g.account = make(map[string]int)
+		}
+		g.account[string(w.key)] = len(g.puts)
+	}
+	g.puts = append(g.puts, Pair{w.key, w.value})
 }
 
 // all lists the groups in the order in which they must be committed.

@@ -30,7 +30,8 @@ type tx struct {
 	packer   packer
 	steps    []*step
 	pulled   map[place][]pulled
-	beat     bool // write the clock even if nothing else is written
+	free     *uint64 // bytes left on the disk, once asked
+	beat     bool    // write the clock even if nothing else is written
 	fault    error
 }
 

@@ -36,9 +36,6 @@ func (t *tx) write(op WriteOp, s *step) (Outcome, error) {
 	if len(op.Records) == 0 {
 		return Outcome{}, code.New(code.Malformed, "an order without records")
 	}
-	if err := t.prefetch(w); err != nil {
-		return Outcome{}, err
-	}
 	body, err := t.get(w.home, orderKey(w.bucket, op.Order.Digest()))
 	if err != nil {
 		return Outcome{}, err
@@ -58,21 +55,6 @@ func orderBucket(op WriteOp) Bucket {
 		end = max(end, r.Header().Expiry())
 	}
 	return bucketAt(end)
-}
-
-// prefetch reads what the decision needs in one round trip per shard.
-func (t *tx) prefetch(w *writing) error {
-	keys := map[uint8][][]byte{w.home: {orderKey(w.bucket, w.Order.Digest())}}
-	for _, r := range w.Records {
-		shard, key := t.pathOf(r.Header())
-		keys[shard] = append(keys[shard], key)
-	}
-	for shard, ks := range keys {
-		if err := t.fetch(shard, ks); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // pathOf is where a record's path is claimed.
@@ -212,18 +194,23 @@ func (t *tx) storedAt(p place) (*stored, error) {
 	return &v, err
 }
 
-// diskLeft refuses a write that would touch the disk's reserve.
+// diskLeft refuses a write that would touch the disk's reserve. The disk is asked once per
+// commit.
 func (t *tx) diskLeft(w *writing) error {
 	if t.options.FreeDisk == nil {
 		return nil
 	}
-	free, err := t.options.FreeDisk()
-	if err != nil {
-		return code.Wrap(code.Internal, err, "asking the disk")
+	if t.free == nil {
+		free, err := t.options.FreeDisk()
+		if err != nil {
+			return code.Wrap(code.Internal, err, "asking the disk")
+		}
+		t.free = &free
 	}
-	if free < DiskReserve+w.Order.TotalBytes {
-		return code.New(code.DiskReserve, "%d bytes are left on the disk", free)
+	if *t.free < DiskReserve+w.Order.TotalBytes {
+		return code.New(code.DiskReserve, "%d bytes are left on the disk", *t.free)
 	}
+	*t.free -= w.Order.TotalBytes
 	return nil
 }
 
