@@ -40,13 +40,15 @@ func (p *proxy) point(target string) {
 	}
 }
 
-func (p *proxy) setCut(cut bool) {
+// setCut takes the cable out or puts it in; it tells whether it was out before.
+func (p *proxy) setCut(cut bool) (was bool) {
 	p.mu.Lock()
-	p.cut = cut
+	was, p.cut = p.cut, cut
 	p.mu.Unlock()
 	if cut {
 		p.drop()
 	}
+	return was
 }
 
 func (p *proxy) drop() {
