@@ -105,7 +105,7 @@ func TestClientNeverUsesACounterTwice(t *testing.T) {
 	coded(t, m.c.Enqueue(cctx, cnow, late), code.StoreStale)
 	other := m.compose(t, 2)
 	other.Order = m.order(t, other.Records[:1])
-	coded(t, m.c.Enqueue(cctx, cnow, other), code.Malformed)
+	coded(t, m.c.Enqueue(cctx, cnow, other), code.OrderMismatch)
 }
 
 func TestClientOrdersAgainAndMirrors(t *testing.T) {
