@@ -21,8 +21,9 @@ const (
 	MaxBlocks = 52_560
 	// MaxDepth is the deepest funding that a relay may wait for.
 	MaxDepth = 6
-	// MaxFeeRate bounds fee rates, in sat per 1000 vB.
-	MaxFeeRate = 10_000_000
+	// MinFeeRate and MaxFeeRate bound fee rates, in sat per 1000 vB: those that contracts allow.
+	MinFeeRate = 1_000
+	MaxFeeRate = 500_000
 )
 
 // Sizes in virtual bytes of a contract's transactions (measured; see PROTOCOL.md).
@@ -75,8 +76,8 @@ func (o *Offer) checkMoney() error {
 		return err
 	}
 	switch least := MinContractPrice(o.SettleFeeRate); {
-	case o.SettleFeeRate < 1 || o.SettleFeeRate > MaxFeeRate || o.MinFundFeeRate < 1 || o.MinFundFeeRate > MaxFeeRate:
-		return code.New(code.BadAmount, "a fee rate outside 1 to %d sat per 1000 vB", MaxFeeRate)
+	case o.SettleFeeRate < MinFeeRate || o.SettleFeeRate > MaxFeeRate || o.MinFundFeeRate < MinFeeRate || o.MinFundFeeRate > MaxFeeRate:
+		return code.New(code.BadAmount, "a fee rate outside %d to %d sat per 1000 vB", MinFeeRate, MaxFeeRate)
 	case o.ContractPrice < least:
 		return code.New(code.BadAmount, "a contract price of %d sat is below the %d sat that its settlement needs", o.ContractPrice, least)
 	case o.MinDeposit <= o.ContractPrice:

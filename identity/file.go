@@ -1,9 +1,10 @@
 package identity
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"reflect"
+	"strings"
 
 	"relaymarket/internal/code"
 )
@@ -30,13 +31,34 @@ type documentFile struct {
 // MarshalFile writes the *.relayid form of a document: the seed's
 // {"type":"Identity","label":…,"pubkey":…,"relays":[…]} with what makes it checkable.
 func MarshalFile(d *VerifiedDocument) ([]byte, error) {
-	f := documentFile{
+	raw, err := json.MarshalIndent(fileOf(d), "", "  ")
+	return append(raw, '\n'), err
+}
+
+func fileOf(d *VerifiedDocument) documentFile {
+	return documentFile{
 		Version: FileVersion, Type: "Identity", Network: d.Network().String(),
 		Pubkey: d.Owner(), Name: d.Owner().Name(), Document: d.Document,
 		Signed: hex.EncodeToString(d.signed.Bytes()),
 	}
-	raw, err := json.MarshalIndent(f, "", "  ")
-	return append(raw, '\n'), err
+}
+
+// normal makes files comparable that say the same: an absent list is an empty one, and hex has
+// one case.
+func normal(f documentFile) documentFile {
+	f.Signed = strings.ToLower(f.Signed)
+	if len(f.SealingKey) == 0 {
+		f.SealingKey = nil
+	}
+	relays := make([]RelayRef, len(f.Relays))
+	for i, r := range f.Relays {
+		relays[i] = RelayRef{Key: r.Key, Addresses: make([]Address, len(r.Addresses))}
+		for j, a := range r.Addresses {
+			relays[i].Addresses[j] = Address{URL: a.URL, Pins: append([]Digest{}, a.Pins...)}
+		}
+	}
+	f.Relays = relays
+	return f
 }
 
 // ParseFile reads and verifies a *.relayid file. The expiry is checked against now unless
@@ -64,17 +86,8 @@ func ParseFile(raw []byte, now UnixMilli) (*VerifiedDocument, error) {
 	if err != nil {
 		return nil, err
 	}
-	want, err := MarshalFile(d)
-	if err != nil {
-		return nil, err
-	}
-	if !sameJSON(want, raw) {
+	if want := fileOf(d); !reflect.DeepEqual(normal(f), normal(want)) {
 		return nil, code.New(code.Malformed, "the readable part of the identity file differs from what was signed")
 	}
 	return d, nil
-}
-
-func sameJSON(a, b []byte) bool {
-	var x, y bytes.Buffer
-	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())
 }

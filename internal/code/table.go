@@ -126,7 +126,7 @@ const (
 	BadAddress Code = 67
 	// AmountTooSmall: below the dust limit; send more.
 	AmountTooSmall Code = 68
-	// StoreCorrupt: the data on disk does not read back; restore a backup and run recover.
+	// StoreCorrupt: the data on disk does not read back; restore the directory from a copy that is whole.
 	StoreCorrupt Code = 70
 	// StoreVersion: the store was written by another version; run the version that fits or migrate.
 	StoreVersion Code = 71
@@ -230,7 +230,7 @@ var table = []Entry{
 	{NotEnoughCoins, "not_enough_coins", false, "send coins to the wallet's address (wallet address) and wait for confirmations"},
 	{BadAddress, "bad_address", false, "not an address of this Bitcoin network"},
 	{AmountTooSmall, "amount_too_small", false, "below the dust limit; send more"},
-	{StoreCorrupt, "store_corrupt", false, "the data on disk does not read back; restore a backup and run recover"},
+	{StoreCorrupt, "store_corrupt", false, "the data on disk does not read back; restore the directory from a copy that is whole"},
 	{StoreVersion, "store_version", false, "the store was written by another version; run the version that fits or migrate"},
 	{StoreLocked, "store_locked", true, "another process has the store open; stop it first"},
 	{StoreStale, "store_stale", true, "another writer was faster; the operation is tried again"},

@@ -71,7 +71,7 @@ type AccountContract struct {
 	OwedMsat     uint64 // charged so far
 	ReservedMsat uint64 // worst cost of what is stored
 	PaidSat      uint64 // promised by the client's last payment update
-	FundsMsat    uint64 // what can still be ordered
+	FundsMsat    uint64 // what may be owed and reserved in all before the next payment
 	ValueSat     uint64 // value of the escrow
 	ExpiryHeight uint32 // when the client may take its money back
 	Rows         uint64 // size of the log

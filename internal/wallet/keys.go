@@ -31,7 +31,7 @@ const (
 
 // ContractKey derives the private key that one side uses in one contract, from its 64-byte BIP39
 // seed and the contract's random nonce. It is the recovery rule of PROTOCOL.md: whoever has the
-// phrase and the nonce (which the contract record and the recovery file hold) can spend.
+// phrase and the nonce (which the contract record and both sides' messages hold) can spend.
 //
 //	account = BIP32 private key at m / 1017' / coin' / role'     coin = SLIP-44 type of the network
 //	for i = 0, 1, …, 255:
