@@ -170,12 +170,11 @@ func (v *victim) kill() {
 
 // writers send orders until each has its receipt, over as many sessions as that takes.
 type writers struct {
-	t       *testing.T
-	v       *victim
-	people  []*writer
-	mu      sync.Mutex
-	orders  int    // guarded by mu
-	charged uint64 // guarded by mu; bytes that the allowance must show
+	t      *testing.T
+	v      *victim
+	people []*writer
+	mu     sync.Mutex
+	orders int // guarded by mu
 }
 
 type writer struct {
