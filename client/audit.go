@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -148,9 +149,10 @@ const (
 func (a *Agent) remember(ctx context.Context, v verdict) error {
 	score := scoreClean
 	switch {
-	case v.fault != nil:
+	case v.fault != nil && !errors.Is(v.fault, usage.ErrLogReset):
 		score = scoreDishonest
-	case len(v.result.Refused) > 0:
+	case v.fault != nil || len(v.result.Refused) > 0: // a relay that lost its log is no liar
+
 		score = scoreRefused
 	case len(v.rows) == 0:
 		return nil
@@ -182,7 +184,7 @@ func (a *Agent) dissent(ctx context.Context, v verdict) error {
 	}
 	for ; len(rows) > 0; rows = rows[min(len(rows), dissentRows):] {
 		part := rows[:min(len(rows), dissentRows)]
-		s, err := a.signDissent(v, part)
+		s, err := a.signDissentTo(v.contract.Peer(), v.report.Digest(), part)
 		if err != nil {
 			return err
 		}
@@ -193,12 +195,12 @@ func (a *Agent) dissent(ctx context.Context, v verdict) error {
 	return nil
 }
 
-func (a *Agent) signDissent(v verdict, rows []usage.DissentRow) (identity.Signed, error) {
-	h, err := a.header(v.contract.Peer(), a.nowMilli())
+func (a *Agent) signDissentTo(relay identity.PublicKey, report identity.Digest, rows []usage.DissentRow) (identity.Signed, error) {
+	h, err := a.header(relay, a.nowMilli())
 	if err != nil {
 		return identity.Signed{}, err
 	}
-	raw, err := usage.Dissent{Header: h, Report: v.report.Digest(), Rows: rows}.Encode()
+	raw, err := usage.Dissent{Header: h, Report: report, Rows: rows}.Encode()
 	if err != nil {
 		return identity.Signed{}, err
 	}

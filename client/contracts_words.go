@@ -23,7 +23,7 @@ func sentence(c contract.Contract) string {
 	case contract.StateFunding:
 		return fmt.Sprintf("the funding has %d of %d confirmations; service begins with the last of them", s.Depth, c.Terms().Depth)
 	case contract.StateActive:
-		return "in service" + unfunded(c) + asked(c)
+		return "in service" + unfunded(c) + asked(c) + offered(c)
 	case contract.StateDraining:
 		return "expiry is near: nothing is stored or paid any more; the relay settles, or you get everything back that was not paid"
 	case contract.StateClosing:
@@ -59,9 +59,18 @@ func asked(c contract.Contract) string {
 	return fmt.Sprintf("; the relay asks for %d sat more, beyond what was confirmed or your budget allows: look with audit, then pay or refuse", ask.Amount-c.Paid())
 }
 
+// offered says that the relay wants to close.
+func offered(c contract.Contract) string {
+	amount, ok := c.CloseOffered()
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("; the relay wants to close for %d sat in all, of which %d are paid: accept with  contract close --how request", amount, c.Paid())
+}
+
 func closing(c contract.Contract) string {
-	if amount, ok := c.CloseOffered(); ok {
-		return fmt.Sprintf("the relay offers to close for %d sat in all, of which %d are agreed; accept with  contract close --how request", amount, c.Paid())
+	if c.Pending() != nil {
+		return "your signature for a close has left; the relay has not answered and is asked again by itself"
 	}
 	return "a closing transaction is on its way into a block"
 }

@@ -36,6 +36,9 @@ type API interface {
 	Usage(ctx context.Context, id usage.ContractID, entries bool) (client.UsageInfo, error)
 	Audit(ctx context.Context, id usage.ContractID) (client.AuditResult, error)
 
+	Evidence(ctx context.Context) ([]client.EvidenceInfo, error)
+	ExportEvidence(ctx context.Context, id string) ([]byte, error)
+
 	Send(ctx context.Context, r client.SendRequest) (client.SendResult, error)
 	Inbox(ctx context.Context, newOnly bool) ([]client.Message, error)
 	Read(ctx context.Context, id string) (client.Message, error)
@@ -71,6 +74,8 @@ const (
 	nameContractRefund  = "contract-refund"
 	nameUsage           = "usage"
 	nameAudit           = "audit"
+	nameEvidence        = "evidence"
+	nameExportEvidence  = "evidence-export"
 	nameSend            = "send"
 	nameInbox           = "inbox"
 	nameRead            = "read"

@@ -111,6 +111,7 @@ func TestRoundTripWithARealAgent(t *testing.T) {
 	same(t, "inbox", func() ([]client.Message, error) { return a.Inbox(ctx, true) }, func() ([]client.Message, error) { return c.Inbox(ctx, true) })
 	same(t, "outbox", func() ([]client.Message, error) { return a.Outbox(ctx) }, func() ([]client.Message, error) { return c.Outbox(ctx) })
 	same(t, "relays", func() ([]client.RelayInfo, error) { return a.Relays(ctx) }, func() ([]client.RelayInfo, error) { return c.Relays(ctx) })
+	same(t, "evidence", func() ([]client.EvidenceInfo, error) { return a.Evidence(ctx) }, func() ([]client.EvidenceInfo, error) { return c.Evidence(ctx) })
 	same(t, "contracts", func() ([]client.ContractInfo, error) { return a.Contracts(ctx) }, func() ([]client.ContractInfo, error) { return c.Contracts(ctx) })
 	m := client.MarketRequest{Days: 30, FeeRateSatVB: 1, Sources: []string{"file:///nowhere/at/all"}}
 	same(t, "market", func() (client.MarketResult, error) { return a.Market(ctx, m) }, func() (client.MarketResult, error) { return c.Market(ctx, m) })
@@ -140,6 +141,7 @@ func TestErrorsKeepCodeAndText(t *testing.T) {
 		"send":     func(x agentapi.API) error { _, err := x.Send(ctx, client.SendRequest{To: "nobody"}); return err },
 		"read":     func(x agentapi.API) error { _, err := x.Read(ctx, "00112233445566"); return err },
 		"delete":   func(x agentapi.API) error { _, err := x.Delete(ctx, "00112233445566"); return err },
+		"paper":    func(x agentapi.API) error { _, err := x.ExportEvidence(ctx, "0011223344"); return err },
 		"drop":     func(x agentapi.API) error { return x.DropContact(ctx, "nobody") },
 		"relay":    func(x agentapi.API) error { return x.DropRelay(ctx, identity.PublicKey{}) },
 		"use":      func(x agentapi.API) error { _, err := x.UseRelay(ctx, identity.RelayRef{}); return err },

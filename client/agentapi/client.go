@@ -202,6 +202,17 @@ func (c *Client) Audit(ctx context.Context, id usage.ContractID) (client.AuditRe
 	return ask[client.AuditResult](ctx, c, nameAudit, contractRequest{Contract: id})
 }
 
+// Evidence lists the papers that are kept for disputes.
+func (c *Client) Evidence(ctx context.Context) ([]client.EvidenceInfo, error) {
+	return ask[[]client.EvidenceInfo](ctx, c, nameEvidence, nothing{})
+}
+
+// ExportEvidence gives one of these papers as a file.
+func (c *Client) ExportEvidence(ctx context.Context, id string) ([]byte, error) {
+	r, err := ask[exportResult](ctx, c, nameExportEvidence, recordRequest{id})
+	return r.File, err
+}
+
 // Send sends a message.
 func (c *Client) Send(ctx context.Context, r client.SendRequest) (client.SendResult, error) {
 	var all int

@@ -132,6 +132,11 @@ func verbs() map[string]verb {
 		nameAudit: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.AuditResult, error) {
 			return a.Audit(ctx, r.Contract)
 		}),
+		nameEvidence: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.EvidenceInfo, error) { return a.Evidence(ctx) }),
+		nameExportEvidence: method(maxSmall, func(ctx context.Context, a API, r recordRequest) (exportResult, error) {
+			file, err := a.ExportEvidence(ctx, r.ID)
+			return exportResult{file}, err
+		}),
 		nameSend: method(maxMessage, func(ctx context.Context, a API, r client.SendRequest) (client.SendResult, error) {
 			return a.Send(ctx, r)
 		}),
