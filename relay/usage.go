@@ -63,20 +63,29 @@ func (s *Server) report(ctx context.Context, id usage.ContractID, fresh bool) (i
 	return identity.SignOne(s.home.Key(), raw)
 }
 
-// ownReport tells whether a digest is that of this relay's latest report on a contract.
+// maxReportsBack is how many reports a payment may be behind: others are made while a client audits
+// one.
+const maxReportsBack = 32
+
+// ownReport tells whether a digest is that of one of this relay's last reports on a contract.
 func (s *Server) ownReport(ctx context.Context, id usage.ContractID, d identity.Digest) (bool, error) {
 	raw, err := s.store.Report(ctx, id)
-	if code.Of(err) == code.NotFound {
-		return false, nil
-	} else if err != nil {
-		return false, err
+	for range maxReportsBack {
+		if code.Of(err) == code.NotFound {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		if identity.StatementDigest(identity.TypeUsageReport, raw) == d {
+			return true, nil
+		}
+		r, err2 := usage.DecodeUsageReport(raw)
+		if err2 != nil || r.Number <= 1 {
+			return false, err2
+		}
+		raw, err = s.store.ReportNo(ctx, id, r.Number-1)
 	}
-	if identity.StatementDigest(identity.TypeUsageReport, raw) == d {
-		return true, nil
-	}
-	// A client may pay on the report before the latest one: its digest stands in this one.
-	r, err := usage.DecodeUsageReport(raw)
-	return err == nil && r.Previous == d, err
+	return false, nil
 }
 
 // account tells a client how its contracts and its free allowance stand.

@@ -190,6 +190,20 @@ func (r *Runner) event(ctx context.Context, nonce contract.Nonce, v contract.Ver
 	return e, nil
 }
 
+// maxOffered bounds what one identity can propose without signing: a proposal costs it nothing.
+const maxOffered = 4
+
+// offered counts the proposals of a client that were answered and not signed.
+func (r *Runner) offered(client identity.PublicKey) int {
+	n := 0
+	for _, c := range r.Contracts() {
+		if c.Peer() == client && c.State() == contract.StateOffered {
+			n++
+		}
+	}
+	return n
+}
+
 // accept is the relay's answer to a proposal: its policy, its own view of the client's coins, and
 // its keys.
 func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Verified, m *contract.Open) (contract.Event, error) {
@@ -202,6 +216,8 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 	}
 	if _, known := r.ByNonce(nonce); !known && r.open() >= r.Policy.MaxContracts {
 		return nil, code.New(code.NoCapacity, "the relay has %d contracts", r.Policy.MaxContracts)
+	} else if !known && r.offered(v.Header().From) >= maxOffered {
+		return nil, code.New(code.Busy, "%d openings of yours wait for your signature", maxOffered)
 	}
 	declared, _, err := m.Funding()
 	if err != nil {
