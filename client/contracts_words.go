@@ -70,7 +70,7 @@ func offered(c contract.Contract) string {
 
 func closing(c contract.Contract) string {
 	if c.Pending() != nil {
-		return "your signature for a close has left; the relay has not answered and is asked again by itself"
+		return "you have signed the close; the relay is to publish it, and if it never does, you take everything back at expiry but what is paid"
 	}
 	return "a closing transaction is on its way into a block"
 }

@@ -54,7 +54,7 @@ The service begins when the funding has as many confirmations as the relay asks 
 	f.Var(&duration, "duration", "until expiry: blocks, or time like 30d, 4w, 1y; empty: the network's default")
 	f.Var(&loss, "max-loss", "refuse if more than this could be lost, in sat")
 	f.Uint64Var(&r.FeeRateSatVB, "feerate", 0, "sat per vB of the funding transaction (0: the node's estimate)")
-	f.StringSliceVar(&r.Sources, "source", nil, "board to look for the offer on (repeatable)")
+	f.StringArrayVar(&r.Sources, "source", nil, "board to look for the offer on (repeatable)")
 	f.Uint64Var((*uint64)(&r.MaxStorage), "max-storage", 0, "refuse dearer storage, in msat per GiB and day")
 	f.Uint64Var((*uint64)(&r.MaxEgress), "max-egress", 0, "refuse dearer egress, in msat per GiB")
 	f.BoolVar(&yes, "yes", false, "do not ask")

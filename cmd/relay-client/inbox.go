@@ -39,8 +39,8 @@ what was received.`,
 func outboxCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "outbox", Short: "List sent messages and how far they came",
-		Long: `outbox lists what you sent: queued (on this disk only), stored (the relay's receipt is here), delivered (the relay shows that
-it was read), acknowledged (the receiver says so over his own relays), deleted, expired.`,
+		Long: `outbox lists what you sent: queued (on this disk only), stored (the relay's receipt is here), acknowledged (the receiver says
+so over his own relays), rejected (he says that what arrived is damaged), deleted, expired, failed (no relay took it).`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.with(cmd, func(ctx context.Context, s *session) error {

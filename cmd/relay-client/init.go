@@ -60,7 +60,7 @@ Messages cannot: their keys are random and kept on this machine only.`,
 	f := cmd.Flags()
 	f.StringVar(&network, "network", "mainnet", "mainnet, testnet3, testnet4, signet or regtest")
 	f.StringVar(&label, "label", "me", "the name that your contacts see")
-	f.StringSliceVar(&boards, "board", nil, "where to look for relays: https://… or file:///dir (repeatable)")
+	f.StringArrayVar(&boards, "board", nil, "where to look for relays: https://… or file:///dir (repeatable)")
 	f.StringVar(&rpc, "rpc", "", "host:port of the btcd node's RPC")
 	f.StringVar(&user, "rpc-user", "", "user of the node's RPC")
 	f.StringVar(&pass, "rpc-pass", "", "password of the node's RPC")

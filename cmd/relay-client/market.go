@@ -49,7 +49,7 @@ the reason. An offer proves itself, so a board need not be trusted.`,
 	f.Var(&stored, "stored", "bytes kept on average, like 5MiB")
 	f.Uint32Var(&r.Days, "days", 30, "for how many days")
 	f.Var(&egress, "egress", "bytes that are read in all that time, like 1GiB")
-	f.StringSliceVar(&r.Sources, "source", nil, "board to look at instead of the configured ones (repeatable)")
+	f.StringArrayVar(&r.Sources, "source", nil, "board to look at instead of the configured ones (repeatable)")
 	f.Var(&deposit, "deposit", "value of the contract in sat; 0: the least that an offer allows")
 	f.Var(&total, "max-total", "refuse offers that cost more than this in all, in sat")
 	f.Uint64Var((*uint64)(&r.MaxStorage), "max-storage", 0, "refuse dearer storage, in msat per GiB and day")

@@ -85,7 +85,7 @@ it in your identity document. RELAY is a name or key from  relay-client market l
 			})
 		},
 	}
-	cmd.Flags().StringSliceVar(&sources, "source", nil, "board to look for its offer on (repeatable)")
+	cmd.Flags().StringArrayVar(&sources, "source", nil, "board to look for its offer on (repeatable)")
 	return cmd
 }
 

@@ -42,11 +42,6 @@ The worst case is printed: storage for the whole life of the message and --max-p
 		RunE: func(cmd *cobra.Command, given []string) error {
 			var err error
 			r.To, r.TTLSeconds = given[0], uint32(ttl)
-			if relay != "" {
-				if r.Relay, err = identity.ParsePublicKey(relay); err != nil {
-					return code.Wrap(code.BadArgument, err, "--relay")
-				}
-			}
 			if regarding != "" {
 				if r.Regarding, err = identity.ParseDigest(regarding); err != nil {
 					return code.Wrap(code.BadArgument, err, "--regarding")
@@ -58,15 +53,22 @@ The worst case is printed: storage for the whole life of the message and --max-p
 			if r.Body, err = readText(cmd, given[1:], len(files) > 0); err != nil {
 				return err
 			}
-			return o.with(cmd, func(ctx context.Context, s *session) error { return s.deliver(ctx, r) })
+			return o.with(cmd, func(ctx context.Context, s *session) error {
+				if relay != "" {
+					if r.Relay, err = s.usedRelay(ctx, relay); err != nil {
+						return err
+					}
+				}
+				return s.deliver(ctx, r)
+			})
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&files, "attach", nil, "file to send with it (repeatable, 64 MiB in all)")
+	f.StringArrayVar(&files, "attach", nil, "file to send with it (repeatable, 64 MiB in all)")
 	f.Var(&ttl, "ttl", "how long the relay keeps it, like 12h or 30d (default 30d)")
 	f.Uint16Var(&r.MaxPulls, "max-pulls", 0, "how often it may be read at your cost (0: three times)")
 	f.Uint64Var((*uint64)(&r.MaxCost), "max-cost", 0, "refuse if the worst case is above this, in msat")
-	f.StringVar(&relay, "relay", "", "key of the relay to store it on; empty: the cheapest of your contracts")
+	f.StringVar(&relay, "relay", "", "name or key of the relay to store it on; empty: the cheapest of your contracts")
 	f.StringVar(&regarding, "regarding", "", "digest of the record that this one answers")
 	f.StringVar(&r.MediaType, "type", "", "media type of the text")
 	f.StringVar(&r.Tag, "tag", "", "up to 32 bytes that the relay shows to the receiver, unencrypted")
@@ -138,7 +140,7 @@ func (s *session) deliver(ctx context.Context, r client.SendRequest) error {
 	if err != nil {
 		return err
 	}
-	if res.State == "queued" {
+	if res.State == client.StateQueued {
 		s.sync(ctx, "sending")
 		out, err := s.Outbox(ctx)
 		if err != nil {
@@ -163,6 +165,9 @@ func printSent(w io.Writer, r client.SendResult) {
 		how = "the free allowance"
 	}
 	fmt.Fprintf(w, "%s at %s under %s: record %s\n", r.State, where, how, short(r.Digest))
+	if r.State == client.StateQueued && r.Reason != "" {
+		fmt.Fprintf(w, "not sent yet: %s\n", clean(r.Reason))
+	}
 	fmt.Fprintf(w, "kept until %s, costs %s at most", formatTime(r.Expires), broadcast.FormatMsat(r.WorstCost))
 	if r.Records > 1 {
 		fmt.Fprintf(w, ", %d records with the attachments", r.Records)
