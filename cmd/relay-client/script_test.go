@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -170,11 +171,13 @@ func word(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.Fields(lines[1])[n-1])
 }
 
-// eventually TEXT PROGRAM ARGS… runs a program again and again until its output contains a text.
+// eventually PATTERN PROGRAM ARGS… runs a program again and again until its output matches.
 func eventually(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
 	for range 100 {
 		err := ts.Exec(args[1], args[2:]...)
-		if err == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
+		if err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
