@@ -83,7 +83,7 @@ func DefaultConfig(network identity.Network) Config {
 		Offer: Prices{
 			Storage: 1_000, Egress: 20_000, ContractPrice: 2_500,
 			MinDeposit: 75_000, MaxDeposit: 10_000_000,
-			MinDuration: 1_008, MaxDuration: 52_560, FundingDepth: 3, CreditLimit: 0,
+			MinDuration: 1_008, MaxDuration: 52_560, FundingDepth: 3, CreditLimit: 2_000,
 			SettleFeeRate: 10, MinFundRate: 1, FreeBytesDay: 1 << 20, MaxTTLDays: 365,
 			PowBits: 20, ValidHours: 72, MaxContracts: 10_000,
 		},

@@ -124,8 +124,26 @@ func (r *Runner) Resume(ctx context.Context, relay identity.PublicKey, ex Exchan
 	return nil
 }
 
+// line is held by whoever talks to the other side about a contract, so that an opening and a new
+// session's Resume do not both send and each take the other's answer.
+func (r *Runner) line(ctx context.Context, nonce contract.Nonce) (release func(), err error) {
+	v, _ := r.lines.LoadOrStore(nonce, make(chan struct{}, 1))
+	ch := v.(chan struct{})
+	select {
+	case ch <- struct{}{}:
+		return func() { <-ch }, nil
+	case <-ctx.Done():
+		return nil, code.New(code.Timeout, "another exchange about this contract goes on")
+	}
+}
+
 // drive exchanges statements until none waits for an answer.
 func (r *Runner) drive(ctx context.Context, nonce contract.Nonce, ex Exchange) error {
+	release, err := r.line(ctx, nonce)
+	if err != nil {
+		return err
+	}
+	defer release()
 	for range 8 { // an opening has two rounds; more than a few would be a loop
 		c, ok := r.ByNonce(nonce)
 		if !ok || c.Pending() == nil {

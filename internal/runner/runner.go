@@ -85,6 +85,7 @@ type Runner struct {
 	subs  map[chan struct{}]bool // guarded by subMu
 
 	opening sync.Mutex // one opening at a time, so that coins are chosen in turn
+	lines   sync.Map   // contract.Nonce to a channel with one place; see line
 }
 
 // New reads the contracts from the store. It starts nothing.
