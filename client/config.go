@@ -2,17 +2,12 @@ package client
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"text/template"
 	"time"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -110,12 +105,9 @@ func (c Config) Text() ([]byte, error) {
 
 // LoadConfig reads client.toml of a directory. Unknown entries are refused with their line.
 func LoadConfig(dir string) (Config, error) {
-	path := filepath.Join(dir, ConfigName)
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return Config{}, code.New(code.NotInitialised, "there is no %s", path)
-	} else if err != nil {
-		return Config{}, code.Wrap(code.BadConfig, err, "%s", path)
+	path, raw, err := home.ReadConfig(dir, ConfigName)
+	if err != nil {
+		return Config{}, err
 	}
 	return ParseConfig(path, raw)
 }
@@ -123,16 +115,8 @@ func LoadConfig(dir string) (Config, error) {
 // ParseConfig reads the text of a client.toml; name is used in errors.
 func ParseConfig(name string, raw []byte) (Config, error) {
 	var c Config
-	if err := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields().Decode(&c); err != nil {
-		var strict *toml.StrictMissingError
-		var de *toml.DecodeError
-		switch {
-		case errors.As(err, &strict):
-			return c, code.New(code.BadConfig, "%s: unknown entry\n%s", name, strict.String())
-		case errors.As(err, &de):
-			return c, code.New(code.BadConfig, "%s:\n%s", name, de.String())
-		}
-		return c, code.Wrap(code.BadConfig, err, "%s", name)
+	if err := home.DecodeConfig(name, raw, &c); err != nil {
+		return c, err
 	}
 	return c, code.Wrap(code.BadConfig, c.check(), "%s", name)
 }
@@ -170,21 +154,12 @@ type InitOptions struct {
 }
 
 // InitResult is what must be written down.
-type InitResult struct {
-	Phrase  string             `json:"phrase"`
-	Key     identity.PublicKey `json:"key"`
-	Name    string             `json:"name"`
-	Config  string             `json:"config"`
-	Network string             `json:"network"`
-}
+type InitResult = home.Made
 
 // Init makes an agent's directory: keys and a commented configuration file. A directory that
 // holds an identity of this network is refused with AlreadyInitialised; an existing
 // configuration file is kept.
 func Init(dir string, o InitOptions) (InitResult, error) {
-	if o.Rand == nil {
-		o.Rand = rand.Reader
-	}
 	if err := o.Config.check(); err != nil {
 		return InitResult{}, code.Wrap(code.BadConfig, err, "configuration")
 	}
@@ -192,22 +167,12 @@ func Init(dir string, o InitOptions) (InitResult, error) {
 	if err != nil {
 		return InitResult{}, code.Wrap(code.BadArgument, err, "network")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return InitResult{}, code.Wrap(code.BadConfig, err, "directory")
-	}
-	phrase, key, err := home.Create(dir, network, home.Secrets{Phrase: o.Phrase, Passphrase: o.Passphrase, Rand: o.Rand})
+	text, err := o.Config.Text()
 	if err != nil {
 		return InitResult{}, err
 	}
-	path := filepath.Join(dir, ConfigName)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		text, err := o.Config.Text()
-		if err != nil {
-			return InitResult{}, err
-		}
-		if err := home.WriteFile(path, text, 0o600); err != nil {
-			return InitResult{}, err
-		}
-	}
-	return InitResult{Phrase: phrase, Key: key, Name: key.Name(), Config: path, Network: o.Config.Network}, nil
+	return home.Setup{
+		Dir: dir, Network: network, ConfigName: ConfigName, Config: text,
+		Phrase: o.Phrase, Passphrase: o.Passphrase, Rand: o.Rand,
+	}.Make()
 }

@@ -1,19 +1,14 @@
 package relay
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/pelletier/go-toml/v2"
-
 	"relaymarket/identity"
 	"relaymarket/internal/code"
+	"relaymarket/internal/home"
 	"relaymarket/usage"
 )
 
@@ -96,15 +91,11 @@ func DefaultConfig(network identity.Network) Config {
 	return c
 }
 
-// LoadConfig reads relay.toml of a directory. Unknown entries are refused with their line, so
-// that a typing error does not silently leave a default in force.
+// LoadConfig reads relay.toml of a directory. Unknown entries are refused with their line.
 func LoadConfig(dir string) (Config, error) {
-	path := filepath.Join(dir, ConfigName)
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return Config{}, code.New(code.NotInitialised, "there is no %s", path)
-	} else if err != nil {
-		return Config{}, code.Wrap(code.BadConfig, err, "%s", path)
+	path, raw, err := home.ReadConfig(dir, ConfigName)
+	if err != nil {
+		return Config{}, err
 	}
 	return ParseConfig(path, raw)
 }
@@ -112,17 +103,8 @@ func LoadConfig(dir string) (Config, error) {
 // ParseConfig reads the text of a relay.toml; name is used in errors.
 func ParseConfig(name string, raw []byte) (Config, error) {
 	var c Config
-	dec := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		var strict *toml.StrictMissingError
-		if errors.As(err, &strict) {
-			return c, code.New(code.BadConfig, "%s: unknown entry\n%s", name, strict.String())
-		}
-		var de *toml.DecodeError
-		if errors.As(err, &de) {
-			return c, code.New(code.BadConfig, "%s:\n%s", name, de.String())
-		}
-		return c, code.Wrap(code.BadConfig, err, "%s", name)
+	if err := home.DecodeConfig(name, raw, &c); err != nil {
+		return c, err
 	}
 	return c, code.Wrap(code.BadConfig, c.check(), "%s", name)
 }

@@ -1,11 +1,7 @@
 package relay
 
 import (
-	"crypto/rand"
-	"errors"
 	"io"
-	"os"
-	"path/filepath"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -21,21 +17,12 @@ type InitOptions struct {
 }
 
 // InitResult is what must be written down.
-type InitResult struct {
-	Phrase  string             `json:"phrase"`
-	Key     identity.PublicKey `json:"key"`
-	Name    string             `json:"name"`
-	Config  string             `json:"config"`
-	Network string             `json:"network"`
-}
+type InitResult = home.Made
 
 // Init makes a relay's directory: keys and a commented configuration file. A directory that
-// holds one already is refused with AlreadyInitialised; an existing configuration file is
-// kept.
+// holds an identity of this network is refused with AlreadyInitialised; an existing
+// configuration file is kept.
 func Init(dir string, o InitOptions) (InitResult, error) {
-	if o.Rand == nil {
-		o.Rand = rand.Reader
-	}
 	if err := o.Config.check(); err != nil {
 		return InitResult{}, code.Wrap(code.BadConfig, err, "configuration")
 	}
@@ -43,27 +30,12 @@ func Init(dir string, o InitOptions) (InitResult, error) {
 	if err != nil {
 		return InitResult{}, code.Wrap(code.BadArgument, err, "network")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return InitResult{}, code.Wrap(code.BadConfig, err, "directory")
-	}
-	phrase, key, err := home.Create(dir, network, home.Secrets{Phrase: o.Phrase, Passphrase: o.Passphrase, Rand: o.Rand})
+	text, err := o.Config.Text()
 	if err != nil {
 		return InitResult{}, err
 	}
-	path := filepath.Join(dir, ConfigName)
-	if err := writeConfig(path, o.Config); err != nil {
-		return InitResult{}, err
-	}
-	return InitResult{Phrase: phrase, Key: key, Name: key.Name(), Config: path, Network: o.Config.Network}, nil
-}
-
-func writeConfig(path string, c Config) error {
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		return code.Wrap(code.BadConfig, err, "%s", path)
-	}
-	text, err := c.Text()
-	if err != nil {
-		return err
-	}
-	return home.WriteFile(path, text, 0o600) // it holds the node's password
+	return home.Setup{
+		Dir: dir, Network: network, ConfigName: ConfigName, Config: text,
+		Phrase: o.Phrase, Passphrase: o.Passphrase, Rand: o.Rand,
+	}.Make()
 }
