@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/btcsuite/btcd/wire/v2"
@@ -111,17 +112,32 @@ func (r *Runner) giveUp(ctx context.Context, nonce contract.Nonce, why error) (c
 }
 
 // Resume sends again what still waits for an answer of the relay, and goes on from there. Call it
-// whenever there is a new session with the relay.
+// whenever there is a new session with the relay. A contract about which the relay will not talk
+// does not keep it from the others; the errors of all are given back together.
 func (r *Runner) Resume(ctx context.Context, relay identity.PublicKey, ex Exchange) error {
+	var errs []error
 	for _, c := range r.Contracts() {
 		if c.Peer() != relay || c.Pending() == nil {
 			continue
 		}
-		if err := r.drive(ctx, c.Nonce(), ex); err != nil {
-			return err
+		err := r.drive(ctx, c.Nonce(), ex)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil || code.Of(err) == code.Disconnected {
+			break
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// Finish is Resume for one contract.
+func (r *Runner) Finish(ctx context.Context, id usage.ContractID, ex Exchange) error {
+	c, err := r.Contract(id)
+	if err != nil {
+		return err
+	}
+	return r.drive(ctx, c.Nonce(), ex)
 }
 
 // line is held by whoever talks to the other side about a contract, so that an opening and a new
@@ -154,6 +170,7 @@ func (r *Runner) drive(ctx context.Context, nonce contract.Nonce, ex Exchange) e
 			return err
 		}
 		answer, err := ex(ctx, s)
+		r.noteRefusal(nonce, err)
 		if err != nil {
 			return err
 		}

@@ -66,9 +66,12 @@ type Config struct {
 	Wallet  *wallet.Wallet
 	Policy  Policy        // relay only
 	Poll    time.Duration // between looks at the chain when no notification comes; 0: chain's default
-	Now     func() time.Time
-	Rand    io.Reader // nil: crypto/rand
-	Log     *slog.Logger
+	// OpenWait is how long a relay may take to confirm an opening that the client has signed; then
+	// the client looks for the funding itself. 0: a minute.
+	OpenWait time.Duration
+	Now      func() time.Time
+	Rand     io.Reader // nil: crypto/rand
+	Log      *slog.Logger
 }
 
 // Runner drives the contracts of one identity in one role.
@@ -86,6 +89,7 @@ type Runner struct {
 
 	opening sync.Mutex // one opening at a time, so that coins are chosen in turn
 	lines   sync.Map   // contract.Nonce to a channel with one place; see line
+	refused sync.Map   // contract.Nonce of openings that the relay has refused; see noteRefusal
 }
 
 // New reads the contracts from the store. It starts nothing.
@@ -122,7 +126,14 @@ func (r *Runner) Run(ctx context.Context) error {
 	if err := r.resume(ctx); err != nil {
 		return err
 	}
+	along, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	if r.Role == contract.Client {
+		beside.Go(func() { r.watchOpenings(along) })
+	}
 	err := r.watcher.Run(ctx, func(e chain.Event) error { return r.onChain(ctx, e) })
+	stop()
+	beside.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -21,6 +21,9 @@ import (
 	"relaymarket/usage"
 )
 
+// openWait is short here, and longer than an opening takes.
+const openWait = time.Second
+
 // side is one runner with everything under it.
 type side struct {
 	t      *testing.T
@@ -78,7 +81,7 @@ func (s *side) start() {
 	}
 	s.r, err = runner.New(t.Context(), runner.Config{
 		Role: s.role, Key: s.key, Seed: s.seed, Network: identity.Regtest, Params: params, Store: s.store,
-		Chain: back, Wallet: s.wallet, Poll: 50 * time.Millisecond, Now: time.Now, Log: log,
+		Chain: back, Wallet: s.wallet, Poll: 50 * time.Millisecond, OpenWait: openWait, Now: time.Now, Log: log,
 		Policy: runner.Policy{
 			Offer:        func(d identity.Digest) (contract.OfferTerms, bool) { return s.offer, d == s.offer.Digest },
 			MaxContracts: 10,
