@@ -204,11 +204,33 @@ func (a *Agent) takeRows(ctx context.Context, ls *listing, rows []message.Row) e
 	for i, r := range rows {
 		if !known[i] {
 			wishes = append(wishes, wish{record: r.Digest, from: r.From, size: uint64(r.Size), arrival: usage.Arrival(r.Arrival), home: r.Home})
+			continue
 		}
+		pieces, err := a.unfinished(ctx, r)
+		if err != nil {
+			return err
+		}
+		wishes = append(wishes, pieces...)
 	}
 	held, err := a.fetch(ctx, ls.c, ls.relay, wishes)
 	ls.hold(held, a.now())
 	return err
+}
+
+// unfinished are the pieces that a known message lacks. It is listed again because the session ended between the
+// two: the cursor does not pass a message whose pieces were not asked for.
+func (a *Agent) unfinished(ctx context.Context, row message.Row) ([]wish, error) {
+	r, err := a.store.Received(ctx, row.Digest)
+	if code.Of(err) == code.NotFound || err == nil && (r.Kind != store.KindMessage || !r.Opened || !r.HasPlain) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	c, err := a.contentOf(ctx, row.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return a.missingPieces(ctx, r.Header.From, c.Attachments, row.Home, maxEager)
 }
 
 const (
