@@ -14,6 +14,7 @@ type proxy struct {
 	mu     sync.Mutex
 	target string            // guarded by mu; empty: nobody there
 	cut    bool              // guarded by mu
+	after  int64             // guarded by mu; bytes from the relay until the cable is cut by itself; 0: never
 	open   map[net.Conn]bool // guarded by mu
 	wg     sync.WaitGroup
 }
@@ -99,9 +100,46 @@ func (p *proxy) carry(in net.Conn) {
 		_, _ = io.Copy(out, in)
 		out.(*net.TCPConn).CloseWrite()
 	}()
-	_, _ = io.Copy(in, out)
+	_, _ = io.Copy(meter{p, in}, out)
 	in.Close()
 	<-done
+}
+
+// meter is a connection on which the cable counts what it carries from the relay.
+type meter struct {
+	cable *proxy
+	to    net.Conn
+}
+
+// Write hides that to is a socket, so that io.Copy does not pass the meter by.
+func (m meter) Write(b []byte) (int, error) {
+	if m.cable.carried(int64(len(b))) {
+		return m.to.Write(b)
+	}
+	m.cable.setCut(true)
+	return 0, net.ErrClosed
+}
+
+// carried counts bytes; false when they are one too many.
+func (p *proxy) carried(n int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.after == 0 {
+		return true
+	}
+	if p.after <= n {
+		p.after = 0
+		return false
+	}
+	p.after -= n
+	return true
+}
+
+// cutAfter cuts the cable by itself when it has carried so many bytes more from the relay.
+func (p *proxy) cutAfter(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.after = n
 }
 
 // track notes an open connection; false if the cable was cut meanwhile.

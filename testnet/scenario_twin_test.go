@@ -53,7 +53,7 @@ type trouble struct {
 
 // mishaps come between two steps.
 var mishaps = []string{
-	"crash ada", "crash bob", "crash ada bob", "restart ada", "restart bob", "bounce amber", "bounce birch", "bounce amber birch", "reorg 1 2", "",
+	"crash ada", "crash bob", "crash ada bob", "restart ada", "restart bob", "bounce amber", "bounce birch", "bounce amber birch", "",
 }
 
 // shaky are steps during which cables are cut, for a moment and more than once: those that an agent goes on with by

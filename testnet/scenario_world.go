@@ -171,8 +171,17 @@ func (s *Scenario) start(ctx context.Context, c Command) (string, error) {
 	return "", s.w.Follow(ctx)
 }
 
-// cut NAME…: the relays cannot be reached any more.
-func (s *Scenario) cut(_ context.Context, c Command) (string, error) { return each(c, s.w.Cut) }
+// cut NAME… [after=BYTES]: the relays cannot be reached any more, or from when they have sent so much more.
+func (s *Scenario) cut(_ context.Context, c Command) (string, error) {
+	after, err := c.number("after", 0)
+	if err != nil {
+		return "", err
+	}
+	if after > 0 {
+		return each(c, func(name string) error { return s.w.CutAfter(name, int64(after)) })
+	}
+	return each(c, s.w.Cut)
+}
 
 // heal NAME…: the relays can be reached again, and everybody has met them.
 func (s *Scenario) heal(ctx context.Context, c Command) (string, error) {

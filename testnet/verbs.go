@@ -37,6 +37,16 @@ func (w *World) CrashClient(name string) error {
 	return w.StopClient(name)
 }
 
+// CutAfter cuts the cable of a relay when so many bytes more have come from it: in the middle of something. Heal puts it
+// in again.
+func (w *World) CutAfter(name string, n int64) error {
+	r, err := w.relay(name)
+	if err == nil {
+		r.cable.cutAfter(n)
+	}
+	return err
+}
+
 // ReorgEmpty replaces the last depth blocks by length blocks that hold nothing: what the old ones
 // held waits in the mempool again.
 func (w *World) ReorgEmpty(ctx context.Context, depth, length int) error {
