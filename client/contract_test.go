@@ -340,3 +340,23 @@ func TestRelayVanishesAndTheEscrowComesBack(t *testing.T) {
 		t.Fatalf("refunded: %+v", back)
 	}
 }
+
+func TestUnconfirmedOpeningIsCancelled(t *testing.T) {
+	r := newShop(t)
+	ada := newPayer(t, "ada", r, 300_000)
+	c, err := ada.ContractOpen(t.Context(), client.OpenRequest{Relay: r.Key(), Deposit: 100_000, Duration: 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = ada.ContractCancel(t.Context(), c.ID, 20); err != nil || c.State != "cancelling" || c.Sentence == "" {
+		t.Fatalf("%+v %v", c, err)
+	}
+	ada.awaits(c.ID, "failed")
+	eventually(t, "the coins are back", func() bool {
+		b, err := ada.WalletBalance(t.Context())
+		return err == nil && b.Leased == 0 && b.Confirmed > 290_000
+	})
+	if _, err := ada.ContractCancel(t.Context(), c.ID, 20); code.Of(err) != code.BadState {
+		t.Fatal(err)
+	}
+}

@@ -29,7 +29,7 @@ func (a *Agent) Contracts(ctx context.Context) ([]ContractInfo, error) {
 }
 
 func ended(c contract.Contract) int {
-	if c.State() >= contract.StateSettled {
+	if s := c.State(); s >= contract.StateSettled && s != contract.StateCancelling {
 		return 1
 	}
 	return 0

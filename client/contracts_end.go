@@ -126,3 +126,26 @@ func (a *Agent) ContractRefund(ctx context.Context, id usage.ContractID, feeRate
 	}
 	return a.describe(ctx, c, nil), nil
 }
+
+// ContractCancel takes the coins of an opening back while the funding is not confirmed, at a fee
+// rate in sat per vB (0: the node's estimate; raised to what replaces the funding). It is the way
+// out when a relay has refused or fallen silent after the own signatures have left. The contract is
+// cancelling until a block decides. It needs Run and the node. Codes BadState once the funding is
+// confirmed or before anything was signed, AmountTooSmall, and those of the node.
+func (a *Agent) ContractCancel(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (ContractInfo, error) {
+	c, err := a.contractByID(id)
+	if err != nil {
+		return ContractInfo{}, err
+	}
+	if err := a.level(ctx); err != nil {
+		return ContractInfo{}, err
+	}
+	rate, err := a.feeRate(ctx, feeRateSatVB)
+	if err != nil {
+		return ContractInfo{}, err
+	}
+	if c, err = a.runner.Cancel(ctx, c.ID(), rate); err != nil {
+		return ContractInfo{}, err
+	}
+	return a.describe(ctx, c, nil), a.relaysChanged(ctx)
+}

@@ -54,7 +54,7 @@ func (a *Agent) finishPayment(ctx context.Context, id usage.ContractID) error {
 	if err != nil || c.Pending() == nil {
 		return err
 	}
-	return a.runner.Resume(ctx, c.Peer(), a.exchange(c.Peer()))
+	return a.runner.Finish(ctx, c.ID(), a.exchange(c.Peer()))
 }
 
 func (a *Agent) auditAndPay(ctx context.Context, id usage.ContractID, limit usage.Sat, asked bool) (PayResult, error) {

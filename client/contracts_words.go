@@ -19,7 +19,7 @@ func sentence(c contract.Contract) string {
 	case contract.StateVerified:
 		return "the relay has agreed and its answer is right; the wallet is to sign"
 	case contract.StateSigned:
-		return "your signatures are with the relay, which has not confirmed; it is asked again by itself"
+		return "your signatures have left and the relay has not confirmed; it is asked again by itself, and if it stays silent your agent publishes the funding: to get the coins back instead, cancel"
 	case contract.StateFunding:
 		return fmt.Sprintf("the funding has %d of %d confirmations; service begins with the last of them", s.Depth, c.Terms().Depth)
 	case contract.StateActive:
@@ -36,6 +36,8 @@ func sentence(c contract.Contract) string {
 		return "over: " + spent(s)
 	case contract.StateAborted:
 		return "ended before anything was signed; no coins have moved"
+	case contract.StateCancelling:
+		return "cancelled: your coins come back with the next block, unless the funding is faster"
 	case contract.StateFailed:
 		return "void: the funding never came into the chain, because a coin of it was spent elsewhere; nothing is in escrow"
 	}

@@ -33,6 +33,7 @@ type API interface {
 	ContractPrepay(ctx context.Context, id usage.ContractID, amount usage.Sat) (client.PayResult, error)
 	ContractClose(ctx context.Context, id usage.ContractID, how string) (client.ContractInfo, error)
 	ContractRefund(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error)
+	ContractCancel(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error)
 	Usage(ctx context.Context, id usage.ContractID, entries bool) (client.UsageInfo, error)
 	Audit(ctx context.Context, id usage.ContractID) (client.AuditResult, error)
 
@@ -72,6 +73,7 @@ const (
 	nameContractPrepay  = "contract-prepay"
 	nameContractClose   = "contract-close"
 	nameContractRefund  = "contract-refund"
+	nameContractCancel  = "contract-cancel"
 	nameUsage           = "usage"
 	nameAudit           = "audit"
 	nameEvidence        = "evidence"

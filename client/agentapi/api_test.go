@@ -151,6 +151,7 @@ func TestErrorsKeepCodeAndText(t *testing.T) {
 		"prepay":   func(x agentapi.API) error { _, err := x.ContractPrepay(ctx, id, 5); return err },
 		"close":    func(x agentapi.API) error { _, err := x.ContractClose(ctx, id, "badly"); return err },
 		"refund":   func(x agentapi.API) error { _, err := x.ContractRefund(ctx, id, 1); return err },
+		"cancel":   func(x agentapi.API) error { _, err := x.ContractCancel(ctx, id, 1); return err },
 		"usage":    func(x agentapi.API) error { _, err := x.Usage(ctx, id, true); return err },
 		"audit":    func(x agentapi.API) error { _, err := x.Audit(ctx, id); return err },
 		"preview":  func(x agentapi.API) error { _, err := x.ContractPreview(ctx, client.OpenRequest{}); return err },

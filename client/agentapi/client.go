@@ -192,6 +192,11 @@ func (c *Client) ContractRefund(ctx context.Context, id usage.ContractID, feeRat
 	return ask[client.ContractInfo](ctx, c, nameContractRefund, contractRequest{Contract: id, FeeRateSatVB: feeRateSatVB})
 }
 
+// ContractCancel takes the coins of an unconfirmed opening back.
+func (c *Client) ContractCancel(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error) {
+	return ask[client.ContractInfo](ctx, c, nameContractCancel, contractRequest{Contract: id, FeeRateSatVB: feeRateSatVB})
+}
+
 // Usage gets and checks a relay's report on a contract.
 func (c *Client) Usage(ctx context.Context, id usage.ContractID, entries bool) (client.UsageInfo, error) {
 	return ask[client.UsageInfo](ctx, c, nameUsage, contractRequest{Contract: id, Entries: entries})

@@ -126,6 +126,9 @@ func verbs() map[string]verb {
 		nameContractRefund: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
 			return a.ContractRefund(ctx, r.Contract, r.FeeRateSatVB)
 		}),
+		nameContractCancel: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
+			return a.ContractCancel(ctx, r.Contract, r.FeeRateSatVB)
+		}),
 		nameUsage: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.UsageInfo, error) {
 			return a.Usage(ctx, r.Contract, r.Entries)
 		}),
