@@ -71,6 +71,7 @@ type Agent struct {
 	// not both paid for it.
 	flight flight
 	parts  *parts
+	papers papers
 
 	life context.Context // of everything that outlives a call; ends with Close
 	stop context.CancelFunc

@@ -58,9 +58,8 @@ func (a *Agent) checkHeader(d *download) (records.Verified, error) {
 func (a *Agent) falseDelivery(ctx context.Context, relay identity.PublicKey, d *download, why error) error {
 	a.log.Warn("a relay delivered something else", "relay", relay.Name(), "record", d.record.Short(), "err", why)
 	e := store.Evidence{Relay: relay, Saved: a.nowMilli(), Name: "false delivery: " + why.Error(), Bytes: d.header}
-	e.Name = e.Name[:min(len(e.Name), 500)]
-	if len(d.header) > 0 && len(d.header) <= store.MaxEvidence {
-		if _, err := a.store.SaveEvidence(ctx, e); err != nil {
+	if len(d.header) > 0 {
+		if err := a.keepPaper(ctx, e); err != nil {
 			return err
 		}
 	}

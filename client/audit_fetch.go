@@ -234,15 +234,6 @@ func (a *Agent) keepContradiction(ctx context.Context, l ledger, last *usage.Ver
 	return nil
 }
 
-// maxEvidenceName bounds the name of a paper in the store.
-const maxEvidenceName = 500
-
 func (a *Agent) keepEvidence(ctx context.Context, c contract.Contract, name string, s identity.Signed) error {
-	if len(name) > maxEvidenceName {
-		name = name[:maxEvidenceName]
-	}
-	_, err := a.store.SaveEvidence(ctx, store.Evidence{
-		Relay: c.Peer(), Contract: c.ID(), Saved: a.nowMilli(), Name: name, Bytes: s.Bytes(),
-	})
-	return err
+	return a.keepPaper(ctx, store.Evidence{Relay: c.Peer(), Contract: c.ID(), Saved: a.nowMilli(), Name: name, Bytes: s.Bytes()})
 }

@@ -306,7 +306,7 @@ func (a *Agent) denied(ctx context.Context, relay identity.PublicKey, d *downloa
 	if no.Reason != usage.ReasonBusy {
 		for name, paper := range map[string]identity.Signed{"denial: " + no.Reason.String(): s, "denied read request": d.request} {
 			e := store.Evidence{Relay: relay, Saved: a.nowMilli(), Name: name, Bytes: paper.Bytes()}
-			if _, err := a.store.SaveEvidence(ctx, e); err != nil {
+			if err := a.keepPaper(ctx, e); err != nil {
 				return false, ownFault{err}
 			}
 		}
