@@ -15,7 +15,15 @@ import (
 // Handle takes one request of a session. Each runs in its own goroutine; the session bounds how
 // many there are at a time.
 func (s *Server) Handle(ctx context.Context, sess *session.Server, r session.Request) {
+	lasts := r.Message.Type() == message.TypeListen // it ends with the session
+	if !lasts && !s.inHand.take() {
+		sess.Fail(r.ID, code.New(code.ShuttingDown, "the relay is stopping"))
+		return
+	}
 	s.work.Go(func() {
+		if !lasts {
+			defer s.inHand.done()
+		}
 		start := time.Now()
 		answer, err := s.dispatch(ctx, sess, r)
 		outcome := "ok"

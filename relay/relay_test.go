@@ -73,6 +73,12 @@ func config(n *btcdnode.Node) relay.Config {
 
 func start(t *testing.T, dir string, c relay.Config) *running {
 	t.Helper()
+	return startAt(t, dir, c, nil)
+}
+
+// startAt is start with another clock.
+func startAt(t *testing.T, dir string, c relay.Config, clock func() time.Time) *running {
+	t.Helper()
 	if _, err := relay.Init(dir, relay.InitOptions{Config: c}); err != nil && code.Of(err) != code.AlreadyInitialised {
 		t.Fatal(err)
 	}
@@ -80,7 +86,7 @@ func start(t *testing.T, dir string, c relay.Config) *running {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	s, err := relay.New(relay.Options{Dir: dir, Config: c, Log: log, Poll: 100 * time.Millisecond})
+	s, err := relay.New(relay.Options{Dir: dir, Config: c, Log: log, Now: clock, Poll: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,9 +33,6 @@ import (
 // Version is the version of the programs.
 const Version = "0.1.0"
 
-// stopTime is how long a stop may take before what is still open is cut off.
-const stopTime = 10 * time.Second
-
 // Options is what New needs.
 type Options struct {
 	Dir        string // made by Init
@@ -74,7 +71,8 @@ type Server struct {
 	public net.Listener
 	admin  net.Listener
 	front  *transport.Server
-	work   sync.WaitGroup // requests in hand
+	work   sync.WaitGroup // what runs for sessions
+	inHand inHand         // requests that end by themselves
 }
 
 // New opens the store, the wallet and the listening sockets; Run serves. Errors say what to
@@ -253,17 +251,6 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(g.Wait(), err)
 }
 
-// finish waits for the requests in hand, but not for ever.
-func (s *Server) finish() {
-	done := make(chan struct{})
-	go func() { s.work.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(stopTime):
-		s.log.Warn("requests were cut off at the stop")
-	}
-}
-
 // Close releases what New acquired. Call it after Run has returned.
 func (s *Server) Close() error {
 	var errs []error
@@ -347,6 +334,8 @@ func every(ctx context.Context, d time.Duration, f func() error) error {
 
 // accept runs one connection.
 func (s *Server) accept(ctx context.Context, conn transport.Conn) {
+	ctx, end := s.outlive(ctx)
+	defer end()
 	err := session.Serve(ctx, conn, session.ServerConfig{
 		Key: s.home.Key(), Genesis: *s.params.GenesisHash, Limits: s.limits, StoreEpoch: s.store.StoreEpoch,
 		Handler: s, Guard: s.guard, Now: s.now, FreeBytes: s.freeLeft, Opened: s.opened, Ended: s.sessions.remove, Log: s.log,
