@@ -107,6 +107,13 @@ func (h *held) Handle(_ context.Context, s *Server, r Request) {
 	h.s, h.got = s, append(h.got, r)
 }
 
+// session is where the requests come from.
+func (h *held) session() *Server {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.s
+}
+
 // take waits until nothing moves and gives what has come.
 func (h *held) take() []Request {
 	synctest.Wait()
@@ -137,7 +144,7 @@ func TestFloodStopsAtTheLimit(t *testing.T) {
 			}
 			seen += len(got)
 			for _, r := range got {
-				h.s.Reply(r.ID, &message.AccountInfo{})
+				h.session().Reply(r.ID, &message.AccountInfo{})
 			}
 			for range got {
 				if _, m, closed := x.hear(); m == nil {
@@ -174,7 +181,7 @@ func TestClientKeepsToTheLimit(t *testing.T) {
 			}
 			seen += len(got)
 			for _, r := range got {
-				h.s.Reply(r.ID, &message.AccountInfo{})
+				h.session().Reply(r.ID, &message.AccountInfo{})
 			}
 		}
 		wg.Wait()
@@ -197,7 +204,7 @@ func TestAnswersInAnyOrder(t *testing.T) {
 		got := h.take()
 		for i := range got {
 			r := got[len(got)-1-i]
-			h.s.Reply(r.ID, &message.Written{Receipt: r.Message.(*message.Write).Contents[0]})
+			h.session().Reply(r.ID, &message.Written{Receipt: r.Message.(*message.Write).Contents[0]})
 		}
 		wg.Wait()
 	})
@@ -222,12 +229,12 @@ func TestCallGivenUp(t *testing.T) {
 			t.Errorf("a second one: %v", err)
 		}
 		for _, r := range h.take() {
-			h.s.Reply(r.ID, &message.AccountInfo{FreeUsed: 1})
+			h.session().Reply(r.ID, &message.AccountInfo{FreeUsed: 1})
 		}
 		synctest.Wait()
 		go func() {
 			for _, r := range h.take() {
-				h.s.Reply(r.ID, &message.AccountInfo{FreeUsed: 2})
+				h.session().Reply(r.ID, &message.AccountInfo{FreeUsed: 2})
 			}
 		}()
 		m, err := c.Call(t.Context(), &message.Account{})
