@@ -47,6 +47,7 @@ type Agent struct {
 	log     *slog.Logger
 	rand    io.Reader
 	runID   records.RunID // of this process: epochs are not continued over a restart
+	disk    func() (free uint64, err error)
 
 	home   *home.Home
 	store  *store.Client
@@ -117,6 +118,7 @@ func Open(o Options) (*Agent, error) {
 		links: newLinks(), news: newNudges(), change: make(chan struct{}, 1), faults: make(map[string]error),
 		flight: flight{records: make(map[identity.Digest]bool)}, parts: newParts(), money: newMoney(),
 	}
+	a.disk = a.freeDisk
 	a.life, a.stop = context.WithCancel(context.Background())
 	a.end = sync.OnceValue(a.release)
 	if err := a.open(o); err != nil {

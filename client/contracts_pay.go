@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 type money struct {
 	live   atomic.Bool   // Run is running
 	paying chan struct{} // one token: the right to audit and pay
+	asked  sync.Map      // usage.ContractID of requests that wait for their audit
+	looked sync.Map      // usage.ContractID to the time.Time of the last audit that a relay asked for
 }
 
 func newMoney() *money { return &money{paying: make(chan struct{}, 1)} }
@@ -140,8 +143,21 @@ func (a *Agent) onPaymentRequested(_ context.Context, id usage.ContractID) {
 	if a.cfg.Limits.BudgetSat == 0 || a.life.Err() != nil {
 		return
 	}
-	a.work.Go(func() { a.payAsked(a.life, id) })
+	if _, waits := a.money.asked.LoadOrStore(id, true); waits {
+		return // the audit that is to begin will see this request too
+	}
+	a.work.Go(func() {
+		if last, ok := a.money.looked.Load(id); ok {
+			a.sleep(a.life, askedPause-a.now().Sub(last.(time.Time)))
+		}
+		a.money.asked.Delete(id)
+		a.money.looked.Store(id, a.now())
+		a.payAsked(a.life, id)
+	})
 }
+
+// askedPause is the time between two audits that a relay asks for: each costs a report.
+const askedPause = 5 * time.Second
 
 // payTime bounds one audit and payment that nobody waits for.
 const payTime = 5 * time.Minute

@@ -100,12 +100,25 @@ func (a *Agent) checkStore(ctx context.Context) Check {
 	return Check{Name: "store", OK: true, Value: fmt.Sprintf("%s, %d orders waiting", a.home.Path("store"), len(queue))}
 }
 
-func (a *Agent) checkDisk() Check {
+// freeDisk is the free space where the agent keeps everything, in bytes.
+func (a *Agent) freeDisk() (uint64, error) {
 	var st syscall.Statfs_t
-	if err := syscall.Statfs(a.home.Path(), &st); err != nil {
+	err := syscall.Statfs(a.home.Path(), &st)
+	return st.Bavail * uint64(st.Bsize), err
+}
+
+// lowOnDisk tells whether nothing more should be fetched: what others send must not take the space
+// that contracts and payments need.
+func (a *Agent) lowOnDisk() bool {
+	free, err := a.disk()
+	return err == nil && free < lowDisk
+}
+
+func (a *Agent) checkDisk() Check {
+	free, err := a.disk()
+	if err != nil {
 		return failed("disk", err)
 	}
-	free := st.Bavail * uint64(st.Bsize)
 	k := Check{Name: "disk", OK: free >= lowDisk, Value: fmt.Sprintf("%d MiB free", free>>20)}
 	if !k.OK {
 		k.Hint = "make room: what cannot be saved is not sent and not acknowledged"

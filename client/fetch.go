@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -136,7 +137,25 @@ func (a *Agent) refused(ctx context.Context, relay identity.PublicKey, w wish, w
 	case code.NotFound, code.TooLarge, code.Forbidden:
 		return false, a.store.DropRequest(ctx, relay, w.record)
 	}
+	a.links.of(relay).unserved.Add(1)
 	return true, nil
+}
+
+const (
+	// stallTime is how long a read may bring nothing at all.
+	stallTime = time.Minute
+	// slowest is the rate, in bytes per second, below which a read is given up: a relay must not
+	// keep a record to itself by sending it for ever. What came is kept and the read goes on there.
+	slowest = 8 << 10
+)
+
+// readTime is how long a read of some records may take in all.
+func readTime(wishes []wish) time.Duration {
+	var bytes uint64
+	for _, w := range wishes {
+		bytes += min(w.size, records.MaxContent+maxHeader)
+	}
+	return stallTime + time.Duration(bytes/slowest)*time.Second
 }
 
 // read shows signed requests, kept before, and takes what comes. left are the wishes that were
@@ -151,9 +170,11 @@ func (a *Agent) read(ctx context.Context, c *session.Client, relay identity.Publ
 		return nil, wishes, false, err
 	}
 	defer s.Close()
+	within, cancel := context.WithTimeout(ctx, readTime(wishes))
+	defer cancel()
 	for err == nil {
 		var got message.Message
-		if got, err = s.Next(ctx); err != nil {
+		if got, err = next(within, s); err != nil {
 			break
 		}
 		var w []wish
@@ -175,6 +196,13 @@ func (a *Agent) read(ctx context.Context, c *session.Client, relay identity.Publ
 		err = code.New(code.Malformed, "the relay left %d of %d requests unanswered", len(left), len(ds))
 	}
 	return more, left, held, err
+}
+
+// next waits for the next answer of a read, not for long.
+func next(ctx context.Context, s *session.Stream) (message.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, stallTime)
+	defer cancel()
+	return s.Next(ctx)
 }
 
 // ask makes the read request of a batch: for each record the one that may have been charged
@@ -212,7 +240,7 @@ func (a *Agent) requestStatement(relay identity.PublicKey, w wish, at identity.U
 		return nil, err
 	}
 	size := w.size
-	if size == 0 {
+	if size == 0 || size > records.MaxContent+maxHeader {
 		size = records.MaxContent + maxHeader
 	}
 	return usage.ReadRequest{Header: h, Record: w.record, MaxBytes: size, NotAfter: at + requestLife}.Encode()

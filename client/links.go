@@ -27,6 +27,7 @@ type link struct {
 	kick    chan struct{} // ends a listen, so that everything is looked at again
 
 	writing   chan struct{} // one token: the right to deliver orders
+	unserved  atomic.Int32  // records that were listed and not served since the list was begun
 	published atomic.Value  // identity.Digest of the own document that the relay has
 
 	mu     sync.Mutex
@@ -244,8 +245,13 @@ func (a *Agent) hear(relay identity.PublicKey, c *session.Client) {
 		if err := a.heard(a.life, relay, p); err != nil {
 			a.log.Warn("what a relay said unasked was not taken", "relay", relay.Name(), "err", err)
 		}
+		a.sleep(a.life, hearPause) // what comes faster is dropped, but for the newest
 	}
 }
+
+// hearPause is the time between two things that are heard from one relay: each may be written to
+// the disk.
+const hearPause = 100 * time.Millisecond
 
 // heard gives a contract statement to the contracts, and their answer to the relay.
 func (a *Agent) heard(ctx context.Context, relay identity.PublicKey, p *message.Contract) error {
@@ -279,6 +285,8 @@ func (a *Agent) exchange(relay identity.PublicKey) runner.Exchange {
 		if err != nil {
 			return identity.Signed{}, err
 		}
+		ctx, cancel := context.WithTimeout(ctx, callTime)
+		defer cancel()
 		answer, err := c.Call(ctx, &message.Contract{Statement: s.Bytes()})
 		if err != nil {
 			return identity.Signed{}, err
@@ -299,9 +307,15 @@ func (a *Agent) account(ctx context.Context, relay identity.PublicKey) (*message
 	return call[*message.AccountInfo](ctx, c, &message.Account{})
 }
 
+// callTime is how long a relay may take for one answer, with the time that the largest write takes
+// on a slow line. A relay that takes longer must not hold up what concerns others.
+const callTime = 2 * time.Minute
+
 // call asks a question that has one kind of answer.
 func call[T message.Message](ctx context.Context, c *session.Client, m message.Message) (T, error) {
 	var none T
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	a, err := c.Call(ctx, m)
 	if err != nil {
 		return none, err

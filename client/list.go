@@ -47,6 +47,7 @@ func (a *Agent) receive(ctx context.Context, c *session.Client, relay identity.P
 		return err
 	}
 	defer func() { <-l.reading }()
+	l.unserved.Store(0)
 	contacts, err := a.store.Contacts(ctx)
 	if err != nil || len(contacts) == 0 {
 		return err
@@ -94,7 +95,11 @@ func (a *Agent) receiveBacklog(ctx context.Context, ls *listing, contacts []stor
 	if len(old.from) == 0 {
 		return nil
 	}
-	for at := usage.Arrival(0); at < to; {
+	pages := 0
+	for at := usage.Arrival(0); at < to; pages++ {
+		if pages == maxPages {
+			return nil // not marked
+		}
 		p, err := a.page(ctx, old, at, to+1)
 		if err != nil {
 			return err
@@ -121,7 +126,7 @@ func (a *Agent) receiveBacklog(ctx context.Context, ls *listing, contacts []stor
 
 // receiveFrom goes through the list from a cursor to its end.
 func (a *Agent) receiveFrom(ctx context.Context, ls *listing, at usage.Arrival) error {
-	for {
+	for range maxPages {
 		p, err := a.page(ctx, ls, at, 0)
 		if err != nil {
 			return err
@@ -134,7 +139,11 @@ func (a *Agent) receiveFrom(ctx context.Context, ls *listing, at usage.Arrival) 
 		}
 		at = usage.Arrival(p.Through)
 	}
+	return nil
 }
+
+// maxPages is how many pages of a list are looked at in one go; the rest comes the next time.
+const maxPages = 4096
 
 func (a *Agent) page(ctx context.Context, ls *listing, after, before usage.Arrival) (*message.InventoryPage, error) {
 	p, err := call[*message.InventoryPage](ctx, ls.c, &message.Inventory{
@@ -185,9 +194,18 @@ func (a *Agent) markListed(ctx context.Context, ls *listing, contacts []store.Co
 	return nil
 }
 
+// maxUnserved is how many records a relay may list without serving them before its list is left
+// alone for a while: the request for each is kept.
+const maxUnserved = 1024
+
 // takeRows reads those records of a list that are wanted and not known.
 func (a *Agent) takeRows(ctx context.Context, ls *listing, rows []message.Row) error {
-	now := a.nowMilli()
+	if a.links.of(ls.relay).unserved.Load() > maxUnserved || a.lowOnDisk() {
+		ls.hold(true, a.now()) // later
+		return nil
+	}
+	// By the relay's clock: by a wrong one of this machine records would be passed over for good.
+	now := identity.UnixMilli(a.now().Add(ls.c.Info().TimeOffset).UnixMilli())
 	rows = slices.DeleteFunc(slices.Clone(rows), func(r message.Row) bool {
 		// Pieces are read when the message that names them has come.
 		return !ls.from[r.From] || r.To != a.Key() || records.IsPieceID(records.ID(r.ID)) || r.Expiry <= now

@@ -142,6 +142,8 @@ func (a *Agent) keepLinks(ctx context.Context) error {
 	}
 }
 
+var errEnded = code.New(code.Disconnected, "the session ended before it was listened to")
+
 // keepLink meets a relay and listens to it, again and again until ctx ends.
 func (a *Agent) keepLink(ctx context.Context, relay identity.PublicKey) {
 	pause := firstPause
@@ -150,6 +152,8 @@ func (a *Agent) keepLink(ctx context.Context, relay identity.PublicKey) {
 		err := a.meet(ctx, relay)
 		if c := a.links.of(relay).live(); c != nil && !over(err) {
 			err = a.listen(ctx, c, relay)
+		} else if err == nil {
+			err = errEnded // without a pause a relay could make this go round and round
 		}
 		if err == nil {
 			continue // kicked: look at everything again
@@ -183,6 +187,17 @@ func (a *Agent) sleep(ctx context.Context, d time.Duration) bool {
 // cleanEvery is how often what is of no more use is deleted.
 const cleanEvery = 6 * time.Hour
 
+// clockAgrees tells whether a relay confirms this machine's clock. Keys must not be deleted for
+// good because a clock jumped.
+func (a *Agent) clockAgrees() bool {
+	for _, l := range a.links.list() {
+		if c := l.live(); c != nil && c.Info().TimeOffset.Abs() < maxOffset {
+			return true
+		}
+	}
+	return false
+}
+
 // upkeep does what is due by the clock: acknowledgements, a new sealing key, news of own relays,
 // cleaning up.
 func (a *Agent) upkeep(ctx context.Context) error {
@@ -191,7 +206,7 @@ func (a *Agent) upkeep(ctx context.Context) error {
 		if err := a.tidy(ctx); err != nil && ctx.Err() == nil {
 			a.log.Warn("upkeep", "err", err)
 		}
-		if now := a.now(); now.Sub(cleaned) >= cleanEvery {
+		if now := a.now(); now.Sub(cleaned) >= cleanEvery && a.clockAgrees() {
 			cleaned = now
 			if _, err := a.store.CleanUp(ctx, a.nowMilli(), records.MaxTTL*1000); err != nil && ctx.Err() == nil {
 				a.log.Warn("cleaning up", "err", err)

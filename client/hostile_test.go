@@ -1,0 +1,219 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/message"
+	"relaymarket/internal/session"
+	"relaymarket/internal/store"
+	"relaymarket/records"
+	"relaymarket/usage"
+)
+
+// lists makes a rogue list a record of ada's with an expiry, and serve it.
+func (r *rogue) lists(rec records.Record, expiry identity.UnixMilli) {
+	r.answer = func(ctx context.Context, s *session.Server, q session.Request) bool {
+		switch q.Message.(type) {
+		case *message.Inventory:
+			h := rec.Header()
+			s.Reply(q.ID, &message.InventoryPage{Through: 7, Rows: []message.Row{{
+				Digest: rec.Digest(), From: h.From, To: h.To, ID: string(h.ID), Arrival: 5, Size: uint32(rec.StoredBytes()), Expiry: expiry,
+			}}})
+		case *message.Read:
+			_ = s.Send(ctx, q.ID, &message.ReadData{Header: rec.Signed().Bytes(), Data: rec.Content(), Last: true})
+			s.Reply(q.ID, &message.ReadData{End: true})
+		case *message.Acknowledge:
+			s.Reply(q.ID, &message.Acknowledged{Results: make([]message.Result, 1), Receipts: make([][]byte, 1)})
+		default:
+			return false
+		}
+		return true
+	}
+}
+
+// letter is a record from ada to bob.
+func (p *pair) record(s string) records.Record {
+	p.t.Helper()
+	d := p.write(store.KindMessage, text(s))
+	signed, err := identity.ParseSigned(d.header)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	rec, err := records.Open(signed, d.content)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return rec
+}
+
+// received lists what bob has.
+func (p *pair) received() []Message {
+	p.t.Helper()
+	all, err := p.bob.Inbox(p.t.Context(), false)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return all
+}
+
+// A clock that is a year ahead must not make records pass for expired: they would never be asked
+// for again.
+func TestWrongClockPassesNothingOver(t *testing.T) {
+	p := newPair(t)
+	rec := p.record("hello")
+	r := newRogue(t, p.bob)
+	servedBy(t, p.bob, r)
+	r.lists(rec, rec.Header().Expiry())
+	p.bob.now = func() time.Time { return time.Now().Add(365 * 24 * time.Hour) }
+	c, err := p.bob.session(t.Context(), r.ref.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.bob.receive(t.Context(), c, r.ref.Key); err != nil {
+		t.Fatal(err)
+	}
+	if all := p.received(); len(all) != 1 {
+		t.Fatalf("%d messages", len(all))
+	}
+	if p.bob.clockAgrees() {
+		t.Fatal("a clock that is a year ahead is taken for right")
+	}
+	p.bob.now = time.Now
+	p.bob.links.close()
+	if _, err := p.bob.session(t.Context(), r.ref.Key); err != nil || !p.bob.clockAgrees() {
+		t.Fatalf("a right clock is not confirmed: %v", err)
+	}
+}
+
+// A disk that is nearly full takes no messages, and none is lost by that.
+func TestLowDisk(t *testing.T) {
+	p := newPair(t)
+	rec := p.record("hello")
+	r := newRogue(t, p.bob)
+	servedBy(t, p.bob, r)
+	r.lists(rec, rec.Header().Expiry())
+	real := p.bob.disk
+	p.bob.disk = func() (uint64, error) { return lowDisk - 1, nil }
+	for _, want := range []int{0, 1} {
+		c, err := p.bob.session(t.Context(), r.ref.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.bob.receive(t.Context(), c, r.ref.Key); err != nil {
+			t.Fatal(err)
+		}
+		if all := p.received(); len(all) != want {
+			t.Fatalf("%d messages, not %d", len(all), want)
+		}
+		p.bob.disk = real
+	}
+}
+
+// A relay that lists records and serves none of them must not fill the disk with requests.
+func TestUnservedListIsLeftAlone(t *testing.T) {
+	p := newPair(t)
+	r := newRogue(t, p.bob)
+	servedBy(t, p.bob, r)
+	page, asked := uint64(0), 0
+	r.answer = func(_ context.Context, s *session.Server, q session.Request) bool {
+		switch m := q.Message.(type) {
+		case *message.Inventory:
+			page++
+			rows := make([]message.Row, 500)
+			for i := range rows {
+				rows[i] = message.Row{
+					Digest: identity.Digest{1, byte(page), byte(i >> 8), byte(i)}, From: p.ada.Key(), To: p.bob.Key(), ID: "x",
+					Arrival: page, Size: 100, Expiry: identity.UnixMilli(time.Now().Add(time.Hour).UnixMilli()),
+				}
+			}
+			s.Reply(q.ID, &message.InventoryPage{Rows: rows, Through: page, More: page < 40})
+		case *message.Read:
+			b, err := identity.ParseBundle(m.Requests)
+			if err != nil {
+				t.Error(err)
+			}
+			if all, _ := b.Split(); len(all) == 1 {
+				asked++
+			}
+			s.Fail(q.ID, code.New(code.Busy, "not now"))
+		default:
+			return false
+		}
+		return true
+	}
+	c, err := p.bob.session(t.Context(), r.ref.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.bob.receive(t.Context(), c, r.ref.Key); err != nil {
+		t.Fatal(err)
+	}
+	if asked > maxUnserved+500 {
+		t.Fatalf("%d records were asked for", asked)
+	}
+	if at, err := p.bob.store.Cursor(t.Context(), r.ref.Key, everybody); err != nil || at.Through != 0 {
+		t.Fatalf("the cursor passed what was not served: %+v %v", at, err)
+	}
+}
+
+// A read that brings nothing ends, so that another relay may serve the record.
+func TestStalledReadEnds(t *testing.T) {
+	if d := readTime([]wish{{size: 1 << 40}, {size: 1 << 40}}); d > 10*time.Minute {
+		t.Fatalf("two records may take %s", d)
+	}
+	p := newPair(t)
+	rec := p.record("hello")
+	r := newRogue(t, p.bob)
+	servedBy(t, p.bob, r)
+	r.answer = func(ctx context.Context, s *session.Server, q session.Request) bool {
+		if _, ok := q.Message.(*message.Read); !ok {
+			return false
+		}
+		go func() { // pieces without end and without bytes
+			for s.Send(ctx, q.ID, &message.ReadData{}) == nil {
+				time.Sleep(time.Millisecond)
+			}
+			s.Fail(q.ID, context.Canceled)
+		}()
+		return true
+	}
+	c, err := p.bob.session(t.Context(), r.ref.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err = p.bob.fetch(ctx, c, r.ref.Key, []wish{{record: rec.Digest(), from: p.ada.Key(), size: rec.StoredBytes()}})
+	if code.Of(err) != code.Timeout || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if !p.bob.flight.take(rec.Digest()) {
+		t.Fatal("nobody else may read the record")
+	}
+}
+
+// A relay that asks for payment again and again gets one audit at a time, not one for each.
+func TestAskedOftenIsAuditedOnce(t *testing.T) {
+	a := openAgent(t, "ada")
+	id := usage.ContractID{1}
+	if err := acquire(t.Context(), a.money.paying); err != nil {
+		t.Fatal(err)
+	}
+	a.money.asked.Store(id, true) // one waits already
+	done := make(chan struct{})
+	go func() { a.work.Wait(); close(done) }()
+	for range 10_000 {
+		a.onPaymentRequested(t.Context(), id)
+	}
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("each request has its own goroutine")
+	}
+	<-a.money.paying
+}
