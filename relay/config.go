@@ -3,7 +3,6 @@ package relay
 import (
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"relaymarket/identity"
@@ -125,12 +124,41 @@ func (c *Config) check() error {
 	if host, _, _ := net.SplitHostPort(c.Admin); !isLoopback(host) {
 		return fmt.Errorf("admin = %q: the admin port has no password and must stay on loopback", c.Admin)
 	}
-	for _, a := range c.Addresses {
-		if !strings.HasPrefix(a, "wss://") {
-			return fmt.Errorf("addresses: %q must begin with wss://", a)
-		}
+	if err := c.Offer.check(); err != nil {
+		return err
 	}
-	return c.Offer.check()
+	return c.checkOffer()
+}
+
+// checkOffer finds at once what would else only show when the first offer cannot be made.
+func (c *Config) checkOffer() error {
+	network, err := identity.ParseNetwork(c.Network)
+	if err != nil {
+		return err
+	}
+	o := c.Offer.terms(c.limits())
+	o.Network, o.Sequence, o.Time = network, 1, 1
+	o.ValidUntil, o.Addresses = o.Time+1, addresses([]string{"wss://stand-in"}, "", identity.Digest{1})
+	if len(c.Addresses) > 0 {
+		o.Addresses = addresses(c.Addresses, "", identity.Digest{1})
+	} else if c.listensEverywhere() {
+		return fmt.Errorf("listen = %q is no address that clients can connect to: say in addresses where they find this relay", c.Listen)
+	}
+	return o.Check()
+}
+
+// limits are the protocol's, with what the operator decides.
+func (c *Config) limits() usage.Limits {
+	l := usage.DefaultLimits()
+	l.MaxTTL = c.Offer.MaxTTLDays * 86400
+	return l
+}
+
+// listensEverywhere tells whether the listen address names all interfaces and so none.
+func (c *Config) listensEverywhere() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
 }
 
 func isLoopback(host string) bool {

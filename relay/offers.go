@@ -134,15 +134,21 @@ func (b *offerBook) fresh(want broadcast.Offer, now identity.UnixMilli) bool {
 
 // draft is the offer that the configuration asks for, without sequence, serial and nonce.
 func (b *offerBook) draft(now time.Time) broadcast.Offer {
+	o := b.cfg.terms(b.limits)
+	o.Header = identity.Header{Type: identity.TypeServerBroadcast, Network: b.net, From: b.key.Public(), Time: unixMilli(now)}
+	o.ValidUntil, o.Addresses = unixMilli(now.Add(b.cfg.offerLife())), b.addrs()
+	return o
+}
+
+// terms are what an offer says of prices and bounds.
+func (p *Prices) terms(l usage.Limits) broadcast.Offer {
 	return broadcast.Offer{
-		Header:     identity.Header{Type: identity.TypeServerBroadcast, Network: b.net, From: b.key.Public(), Time: unixMilli(now)},
-		ValidUntil: unixMilli(now.Add(b.cfg.offerLife())), Addresses: b.addrs(),
-		Prices:        usage.Prices{StorageMsatPerGiBDay: b.cfg.Storage, EgressMsatPerGiB: b.cfg.Egress},
-		ContractPrice: b.cfg.ContractPrice, MinDeposit: b.cfg.MinDeposit, MaxDeposit: b.cfg.MaxDeposit,
-		MinDuration: uint32(b.cfg.MinDuration), MaxDuration: uint32(b.cfg.MaxDuration),
-		FundingDepth: b.cfg.FundingDepth, CreditLimit: b.cfg.CreditLimit,
-		SettleFeeRate: b.cfg.SettleFeeRate * 1000, MinFundFeeRate: b.cfg.MinFundRate * 1000,
-		Limits: b.limits, FreeBytesPerDay: b.cfg.FreeBytesDay, MaxTTL: b.limits.MaxTTL, PowBits: b.cfg.PowBits,
+		Prices:        usage.Prices{StorageMsatPerGiBDay: p.Storage, EgressMsatPerGiB: p.Egress},
+		ContractPrice: p.ContractPrice, MinDeposit: p.MinDeposit, MaxDeposit: p.MaxDeposit,
+		MinDuration: uint32(p.MinDuration), MaxDuration: uint32(p.MaxDuration),
+		FundingDepth: p.FundingDepth, CreditLimit: p.CreditLimit,
+		SettleFeeRate: p.SettleFeeRate * 1000, MinFundFeeRate: p.MinFundRate * 1000,
+		Limits: l, FreeBytesPerDay: p.FreeBytesDay, MaxTTL: l.MaxTTL, PowBits: p.PowBits,
 	}
 }
 

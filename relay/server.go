@@ -84,15 +84,17 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if err := o.Config.check(); err != nil {
+		return nil, code.Wrap(code.BadConfig, err, "configuration")
+	}
 	network, err := identity.ParseNetwork(o.Config.Network)
 	if err != nil {
 		return nil, code.Wrap(code.BadConfig, err, "network")
 	}
 	s := &Server{
-		cfg: o.Config, net: network, now: o.Now, log: o.Log, started: o.Now(), limits: usage.DefaultLimits(),
+		cfg: o.Config, net: network, now: o.Now, log: o.Log, started: o.Now(), limits: o.Config.limits(),
 		listeners: newListeners(), sessions: newSessions(), metrics: newMetrics(),
 	}
-	s.limits.MaxTTL = o.Config.Offer.MaxTTLDays * 86400
 	if err := s.open(o); err != nil {
 		s.Close()
 		return nil, err
@@ -178,6 +180,9 @@ func (s *Server) openNetwork() error {
 	}
 	if s.admin, err = listen(s.cfg.Admin); err != nil {
 		return err
+	}
+	if host, _, _ := net.SplitHostPort(s.cfg.Listen); len(s.cfg.Addresses) == 0 && isLoopback(host) && s.net != identity.Regtest {
+		s.log.Warn("the offer tells clients a loopback address, which only this machine can reach: set addresses", "listen", s.Addr())
 	}
 	s.board = board.New(board.Config{Network: s.net, Dir: board.NewDir(s.home.Path("board")), Now: s.now})
 	if err := s.board.Restore(); err != nil {
