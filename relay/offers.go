@@ -49,6 +49,10 @@ func ParseOfferFile(raw []byte) (identity.Signed, error) {
 	return identity.ParseSigned(raw[1:])
 }
 
+// keepOffers is how long the file of an offer is kept beyond its end: a clock that is wrong at a
+// start must not cost an offer that binds when it is right again.
+const keepOffers identity.UnixMilli = 45 * 24 * 3600 * 1000
+
 // load reads the offers that still bind.
 func (b *offerBook) load() error {
 	b.binding = make(map[identity.Digest]broadcast.VerifiedOffer)
@@ -60,34 +64,43 @@ func (b *offerBook) load() error {
 		return code.Wrap(code.Internal, err, "offers directory")
 	}
 	for _, f := range files {
-		raw, err := os.ReadFile(f)
-		if err != nil {
-			return code.Wrap(code.Internal, err, "offer")
-		}
-		s, err := ParseOfferFile(raw)
-		if err == nil {
-			err = b.adopt(s)
-		}
-		if err != nil {
-			b.log.Info("an old offer is no longer in force", "file", filepath.Base(f), "why", err)
+		v, err := b.read(f)
+		switch {
+		case err != nil:
+			b.log.Warn("an old offer cannot be read and is left alone", "file", filepath.Base(f), "err", err)
+		case unixMilli(b.now()) > v.ValidUntil+keepOffers:
 			_ = os.Remove(f) // it binds nobody any more; keeping it only costs time at start
+		default:
+			b.adopt(v)
 		}
 	}
 	return nil
 }
 
-func (b *offerBook) adopt(s identity.Signed) error {
-	v, err := broadcast.Open(s, unixMilli(b.now()))
+// read opens the file of an own offer, whatever its time.
+func (b *offerBook) read(file string) (broadcast.VerifiedOffer, error) {
+	raw, err := os.ReadFile(file)
 	if err != nil {
-		return err
+		return broadcast.VerifiedOffer{}, code.Wrap(code.Internal, err, "offer")
 	}
+	s, err := ParseOfferFile(raw)
+	if err != nil {
+		return broadcast.VerifiedOffer{}, err
+	}
+	v, err := broadcast.Open(s, 0)
+	if err == nil && (v.From != b.key.Public() || v.Network != b.net) {
+		err = code.New(code.WrongRelay, "an offer of relay %s on %s", v.From.Name(), v.Network)
+	}
+	return v, err
+}
+
+func (b *offerBook) adopt(v broadcast.VerifiedOffer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.binding[v.Digest()] = v
 	if b.current.IsZero() || v.Sequence > b.current.Sequence {
 		b.current = v
 	}
-	return nil
 }
 
 // renew makes a new offer if the current one is past half of its life or says something else
@@ -117,13 +130,14 @@ func (b *offerBook) renew(ctx context.Context) (bool, error) {
 	if err := home.WriteFile(name, append([]byte{offerFileVersion}, v.Signed().Bytes()...), 0o644); err != nil {
 		return false, err
 	}
-	return true, b.adopt(v.Signed())
+	b.adopt(v)
+	return true, nil
 }
 
-// fresh tells whether the current offer says what want says and has half of its life left.
+// fresh tells whether the current offer binds now, says what want says and has half of its life left.
 func (b *offerBook) fresh(want broadcast.Offer, now identity.UnixMilli) bool {
 	cur := b.get()
-	if cur.IsZero() || cur.ValidUntil-now < (cur.ValidUntil-cur.Time)/2 {
+	if cur.IsZero() || cur.CheckTime(now) != nil || cur.ValidUntil-now < (cur.ValidUntil-cur.Time)/2 {
 		return false
 	}
 	have := cur.Offer
