@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -56,7 +57,9 @@ func (a *Agent) deliver(ctx context.Context, c *session.Client, relay identity.P
 	} else if err != nil {
 		return r, err
 	}
-	r, err = a.write(ctx, c, w)
+	if err = a.piecesStored(ctx, order, w); err == nil {
+		r, err = a.write(ctx, c, w)
+	}
 	if err == nil {
 		return r, a.keepReceipt(ctx, order, r)
 	}
@@ -71,6 +74,51 @@ func (a *Agent) deliver(ctx context.Context, c *session.Client, relay identity.P
 		a.log.Warn("the relay will not take an order", "relay", relay.Name(), "order", order.Short(), "err", err)
 	}
 	return r, err
+}
+
+// piecesStored makes a message wait until the pieces of its attachments are stored: code Busy. When
+// one of them was given up, the message is of no use either: code BadState.
+func (a *Agent) piecesStored(ctx context.Context, order identity.Digest, w store.QueuedWrite) error {
+	for _, h := range w.Headers {
+		s, err := a.store.Sent(ctx, identity.StatementDigest(identity.TypeRecord, h.Statement))
+		if err != nil {
+			return err
+		}
+		if s.Kind != store.KindMessage || !s.HasPlain {
+			continue
+		}
+		c, err := a.contentOf(ctx, s.Digest)
+		if err != nil {
+			return err
+		}
+		for _, f := range c.Attachments {
+			if err := a.pieceStored(ctx, order, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Agent) pieceStored(ctx context.Context, order identity.Digest, f records.Attachment) error {
+	for _, d := range f.Pieces {
+		s, err := a.store.Sent(ctx, d)
+		if err != nil {
+			return err
+		}
+		if s.Stored > 0 || slices.Contains(s.Orders, order) {
+			continue
+		}
+		waiting, err := a.waiting(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(s.Orders, func(o identity.Digest) bool { _, ok := waiting[o]; return ok }) {
+			return code.New(code.BadState, "a part of attachment %q was given up", f.Name)
+		}
+		return code.New(code.Busy, "attachment %q is not stored yet", f.Name)
+	}
+	return nil
 }
 
 // keepReceipt saves a receipt. A relay that has the records already, under an earlier order of

@@ -217,3 +217,62 @@ func TestAskedOftenIsAuditedOnce(t *testing.T) {
 	}
 	<-a.money.paying
 }
+
+// A relay that takes some parts of a letter and refuses another must not be given the message: its
+// receiver would look for parts that do not exist.
+func TestRefusedAttachmentTakesTheMessageAlong(t *testing.T) {
+	for name, refusal := range map[string]code.Code{"refused": code.Forbidden, "later": code.NoFunds} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t)
+			r := newRogue(t, p.ada)
+			servedBy(t, p.ada, r)
+			writes := 0
+			r.answer = func(_ context.Context, s *session.Server, q session.Request) bool {
+				m, ok := q.Message.(*message.Write)
+				if !ok {
+					return false
+				}
+				if writes++; writes == 2 {
+					s.Fail(q.ID, code.New(refusal, "not this one"))
+				} else {
+					s.Reply(q.ID, r.written(r.receipt(m)))
+				}
+				return true
+			}
+			file := Attachment{Name: "f", Data: make([]byte, 5<<20)}
+			out, err := p.ada.Send(t.Context(), SendRequest{To: "bob", Body: []byte("see"), Attachments: []Attachment{file}})
+			want := StateQueued
+			if refusal == code.Forbidden {
+				want = StateFailed
+				if code.Of(err) != refusal {
+					t.Fatal(err)
+				}
+			} else if err != nil || out.State != StateQueued {
+				t.Fatalf("%+v %v", out, err)
+			}
+			c := p.ada.links.of(r.ref.Key).live()
+			for range 2 {
+				if err := p.ada.flushQueue(t.Context(), c, r.ref.Key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			box, err := p.ada.Outbox(t.Context())
+			if err != nil || len(box) != 1 || box[0].State != want {
+				t.Fatalf("%+v %v", box, err)
+			}
+			if refusal == code.Forbidden {
+				return
+			}
+			// The part that waits is taken in the end, and then the message.
+			p.ada.now = func() time.Time { return time.Now().Add(2 * time.Minute) }
+			for range 2 {
+				if err := p.ada.flushQueue(t.Context(), c, r.ref.Key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if box, err = p.ada.Outbox(t.Context()); err != nil || box[0].State != StateStored {
+				t.Fatalf("%+v %v", box, err)
+			}
+		})
+	}
+}

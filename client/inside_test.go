@@ -319,14 +319,16 @@ func TestSplitKeepsOrderAndLimits(t *testing.T) {
 
 func TestChoosePayer(t *testing.T) {
 	facts := []usage.RecordFacts{{Stored: 1 << 20, Expiry: 1_000_000_000, MaxPulls: 3}}
-	dear := payer{relay: identity.PublicKey{1}, contract: usage.ContractID{1}, prices: usage.Prices{EgressMsatPerGiB: 1 << 30}, funds: 1 << 40}
+	dear := payer{relay: identity.PublicKey{1}, contract: usage.ContractID{1}, prices: usage.Prices{EgressMsatPerGiB: 1 << 30}, funds: 1 << 40, limits: usage.DefaultLimits()}
 	cheap := dear
 	cheap.relay, cheap.prices.EgressMsatPerGiB = identity.PublicKey{2}, 1<<20
 	poor := cheap
 	poor.relay, poor.funds = identity.PublicKey{3}, 1
 	away := cheap
 	away.relay, away.fault = identity.PublicKey{4}, code.New(code.Disconnected, "away")
-	free := payer{relay: identity.PublicKey{5}, free: 1 << 20}
+	free := payer{relay: identity.PublicKey{5}, free: 1 << 20, limits: usage.DefaultLimits()}
+	short := cheap
+	short.relay, short.limits.MaxTTL = identity.PublicKey{6}, 3600
 	for _, c := range []struct {
 		name  string
 		all   []payer
@@ -338,6 +340,8 @@ func TestChoosePayer(t *testing.T) {
 		{name: "with funds", all: []payer{poor, dear}, want: 1},
 		{name: "reachable before cheap", all: []payer{away, dear}, want: 1},
 		{name: "away if there is no other", all: []payer{away, poor}, want: 4},
+		{name: "long enough before cheap", all: []payer{short, dear}, want: 1},
+		{name: "not long enough", all: []payer{short}, err: code.BadArgument},
 		{name: "too poor", all: []payer{poor}, err: code.NoFunds},
 		{name: "too little allowance", all: []payer{free}, err: code.AllowanceUsed},
 		{name: "above the limit", all: []payer{dear}, limit: 1000, err: code.LimitExceeded},
@@ -347,6 +351,17 @@ func TestChoosePayer(t *testing.T) {
 		if code.Of(err) != c.err || err == nil && (p.relay[0] != c.want || cost == 0) {
 			t.Errorf("%s: relay %d for %d msat, %v", c.name, p.relay[0], cost, err)
 		}
+	}
+}
+
+func TestLives(t *testing.T) {
+	all := []payer{{}, {}, {}}
+	all[0].limits.MaxTTL, all[1].limits.MaxTTL, all[2].limits.MaxTTL = 3600, 365*86400, 86400
+	if got := lives(0, all); !slices.Equal(got, []uint32{defaultTTL, 86400, 3600}) {
+		t.Error(got)
+	}
+	if got := lives(7200, all); !slices.Equal(got, []uint32{7200}) {
+		t.Error(got)
 	}
 }
 

@@ -49,6 +49,16 @@ func (p payer) worst(facts []usage.RecordFacts, at identity.UnixMilli) (usage.Ms
 	return m, 0, err
 }
 
+// keeps tells whether the relay grants records made at a time their life.
+func (p payer) keeps(facts []usage.RecordFacts, at identity.UnixMilli) bool {
+	for _, f := range facts {
+		if f.Expiry > at && f.Expiry-at > identity.UnixMilli(p.limits.MaxTTL)*1000 {
+			return false
+		}
+	}
+	return true
+}
+
 // payers are all that can pay now: own contracts, and where there is none, the free allowances of
 // the chosen relays. A relay that is named is the only one. Code NoRelay.
 func (a *Agent) payers(ctx context.Context, relay identity.PublicKey) ([]payer, error) {
@@ -163,6 +173,8 @@ func choose(all []payer, facts []usage.RecordFacts, at identity.UnixMilli, limit
 		switch {
 		case e != nil:
 			return payer{}, 0, code.Wrap(code.BadAmount, e, "the worst case of this message")
+		case !p.keeps(facts, at):
+			err = code.New(code.BadArgument, "relay %s keeps messages for %d seconds at most", p.relay.Name(), p.limits.MaxTTL)
 		case p.isFree() && bytes > p.free:
 			err = code.New(code.AllowanceUsed, "this needs %d bytes with all reads, %d are left of relay %s's free allowance today", bytes, p.free, p.relay.Name())
 		case !p.isFree() && cost > p.funds:

@@ -1,7 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 	"strings"
 
 	"relaymarket/identity"
@@ -60,9 +63,19 @@ func (a *Agent) Send(ctx context.Context, r SendRequest) (SendResult, error) {
 	case waits(err):
 		out.Reason = err.Error()
 	default:
-		return out, err
+		return out, errors.Join(err, a.abandonAll(ctx, p.orders))
 	}
 	return out, nil
+}
+
+// abandonAll gives all of a letter up: without one of its orders the others are of no use.
+func (a *Agent) abandonAll(ctx context.Context, orders []identity.Digest) error {
+	for _, o := range orders {
+		if err := a.store.Abandon(context.WithoutCancel(ctx), o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // letter checks a request.
@@ -111,19 +124,19 @@ func (a *Agent) post(ctx context.Context, l letter) (posted, error) {
 	for _, p := range all {
 		at = min(at, a.relayTime(p.relay))
 	}
-	if l.ttl == 0 {
-		l.ttl = defaultTTL
-		for _, p := range all {
-			l.ttl = min(l.ttl, p.limits.MaxTTL)
-		}
-	}
 	a.sealing.Lock()
 	defer a.sealing.Unlock()
-	box, err := a.compose(ctx, l, d, at)
-	if err != nil {
-		return posted{}, err
+	var box parcel
+	var p payer
+	var worst usage.Msat
+	for _, l.ttl = range lives(l.ttl, all) {
+		if box, err = a.compose(ctx, l, d, at); err != nil {
+			return posted{}, err
+		}
+		if p, worst, err = choose(all, box.facts(), at, l.limit); err == nil {
+			break
+		}
 	}
-	p, worst, err := choose(all, box.facts(), at, l.limit)
 	if err != nil {
 		return posted{}, err
 	}
@@ -135,6 +148,21 @@ func (a *Agent) post(ctx context.Context, l letter) (posted, error) {
 	out := posted{payer: p, digest: last.facts.Digest, path: head.Path(), expires: head.Expiry(), records: len(box.drafts), worst: worst}
 	out.orders, err = a.enqueue(ctx, l, box, p, at)
 	return out, err
+}
+
+// lives are the lives, in seconds, to try for a letter, the best first. If none is asked for it is
+// the usual one, and only where no relay that grants this can pay, a shorter one: one relay with a
+// short limit must not shorten what others keep.
+func lives(asked uint32, all []payer) []uint32 {
+	if asked > 0 {
+		return []uint32{asked}
+	}
+	var out []uint32
+	for _, p := range all {
+		out = append(out, min(defaultTTL, p.limits.MaxTTL))
+	}
+	slices.SortFunc(out, func(x, y uint32) int { return cmp.Compare(y, x) })
+	return slices.Compact(out)
 }
 
 // enqueue makes the orders of a parcel and keeps them for sending.
