@@ -316,7 +316,8 @@ func (s *Scenario) auditor(c Command) (*client.Agent, *agreement, error) {
 	return agent, k, err
 }
 
-// audit CONTRACT: the classes of rows, and what is due.
+// audit CONTRACT: the classes of rows that are billed for anything, and what is due. How many rows also wait for a proof
+// of storage is left out: that depends on how many seconds a run takes.
 func (s *Scenario) audit(ctx context.Context, c Command) (string, error) {
 	agent, k, err := s.auditor(c)
 	if err != nil {
