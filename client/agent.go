@@ -89,7 +89,7 @@ type Agent struct {
 }
 
 // job is something that runs as long as the agent. It ends with its context, or with an error
-// that waiting does not cure.
+// after which it is started again before long.
 type job struct {
 	name string
 	run  func(context.Context) error
@@ -193,22 +193,41 @@ func (a *Agent) Run(ctx context.Context) error {
 	}, a.jobs...)
 	var running sync.WaitGroup
 	for _, j := range jobs {
-		running.Go(func() {
-			err := j.run(ctx)
-			if err != nil && ctx.Err() == nil {
-				a.log.Error("a part of the agent has stopped", "part", j.name, "err", err)
-				a.fault(j.name, err)
-			}
-		})
+		running.Go(func() { a.keep(ctx, j) })
 	}
 	running.Wait()
 	a.farewell()
 	return nil
 }
 
+// jobPause is how long a part that has stopped rests before it is tried again: a disk that was full
+// for a moment must not end the watch over the money.
+const jobPause = 30 * time.Second
+
+// keep runs one part of the agent until ctx ends.
+func (a *Agent) keep(ctx context.Context, j job) {
+	for {
+		err := j.run(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		a.log.Error("a part of the agent has stopped", "part", j.name, "err", err)
+		a.fault(j.name, err)
+		if !a.sleep(ctx, jobPause) {
+			return
+		}
+		a.fault(j.name, nil)
+	}
+}
+
+// fault notes why a part has stopped, or with nil that it runs again.
 func (a *Agent) fault(name string, err error) {
 	a.faultMu.Lock()
 	defer a.faultMu.Unlock()
+	if err == nil {
+		delete(a.faults, name)
+		return
+	}
 	a.faults[name] = err
 }
 

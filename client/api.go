@@ -110,7 +110,8 @@ type WalletSendResult struct {
 // OpenRequest opens a contract with the relay of an offer.
 type OpenRequest struct {
 	Relay        identity.PublicKey `json:"relay"`
-	Sources      []string           `json:"sources"` // where to look for its offer
+	Sources      []string           `json:"sources"`        // where to look for its offer
+	Offer        identity.Digest    `json:"offer,omitzero"` // as it was previewed; another one is refused
 	Deposit      usage.Sat          `json:"deposit_sat"`
 	Prepaid      usage.Sat          `json:"prepaid_sat"`     // on top of the contract price
 	Duration     usage.Height       `json:"duration_blocks"` // 0: the network's default within the offer
@@ -123,6 +124,7 @@ type OpenRequest struct {
 // OpenPreview is what a person is shown, and asked, before money moves.
 type OpenPreview struct {
 	Relay         identity.PublicKey `json:"relay"`
+	Offer         identity.Digest    `json:"offer"` // to be given back in the OpenRequest
 	Name          string             `json:"name"`
 	Deposit       usage.Sat          `json:"deposit_sat"`
 	ContractPrice usage.Sat          `json:"contract_price_sat"`

@@ -20,6 +20,8 @@ const (
 	maxAuditRows = 1 << 20
 	// saveBytes is how many bytes of rows are saved in one step, below the store's bound.
 	saveBytes = 512 << 10
+	// maxAuditBytes bounds what the rows of one log may take in memory.
+	maxAuditBytes = 512 << 20
 )
 
 // ledger is a relay's report on a contract with all rows that it counts, as far as they could be
@@ -109,6 +111,7 @@ func (a *Agent) wantRows(kept []usage.RowEntry) uint64 {
 // later report; the first one counts.
 func (l *ledger) fetch(ctx context.Context, s *session.Client, from uint64) ([]usage.RowEntry, error) {
 	var rows []usage.RowEntry
+	bytes := 0
 	for first := true; ; first = false {
 		m, err := call[*message.UsageReport](ctx, s, &message.RequestUsage{
 			Contract: l.contract.ID(), FromRow: from + uint64(len(rows)), Fresh: first,
@@ -127,12 +130,13 @@ func (l *ledger) fetch(ctx context.Context, s *session.Client, from uint64) ([]u
 				return nil, code.Wrap(code.Malformed, err, "the relay's row %d", from+uint64(len(rows)))
 			}
 			rows = append(rows, e)
+			bytes += len(raw)
 		}
 		switch have := from + uint64(len(rows)); {
 		case have >= l.report.Size:
 			return rows[:l.report.Size-min(from, l.report.Size)], nil
-		case have > maxAuditRows:
-			return nil, code.New(code.TooLarge, "a log of more than %d rows", maxAuditRows)
+		case have > maxAuditRows || bytes > maxAuditBytes:
+			return nil, code.New(code.TooLarge, "a log of more than %d rows or %d MiB", maxAuditRows, maxAuditBytes>>20)
 		case len(m.Rows) == 0:
 			return nil, code.New(code.Malformed, "the relay counts %d rows and shows %d", l.report.Size, have)
 		}

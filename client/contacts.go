@@ -281,6 +281,7 @@ func (a *Agent) takeDocument(ctx context.Context, d *identity.VerifiedDocument) 
 		return err
 	}
 	if before.Digest != d.Digest() {
+		a.opened.Delete(before.Digest)
 		nudge(a.change)
 	}
 	return nil

@@ -76,10 +76,17 @@ func (a *Agent) acceptClose(ctx context.Context, c contract.Contract) (contract.
 	if err := a.awaitOffer(ctx, c.ID()); err != nil {
 		return c, err
 	}
-	if err := a.approve(ctx, v.contract, v.due, v.report.Digest(), true); err != nil {
+	if c, err = a.runner.Contract(c.ID()); err != nil {
 		return c, err
 	}
-	return a.runner.AcceptClose(ctx, c.ID(), v.due)
+	wanted, _ := c.CloseOffered()
+	if wanted > v.due {
+		return c, code.New(code.LimitExceeded, "the relay wants to close for %d sat, confirmed are %d", wanted, v.due)
+	}
+	if err := a.approve(ctx, c, wanted, v.report.Digest(), true); err != nil {
+		return c, err
+	}
+	return a.runner.AcceptClose(ctx, c.ID(), wanted)
 }
 
 // awaitOffer waits for the relay's final request. The session that the audit used carries it.

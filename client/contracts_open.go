@@ -166,7 +166,7 @@ func (a *Agent) preview(ctx context.Context, offer broadcast.VerifiedOffer, o ru
 	}
 	fees := w.FundFee + max(w.RefundFee, w.SweepFee)
 	return OpenPreview{
-		Relay: offer.From, Name: offer.From.Name(), Deposit: o.Value, ContractPrice: offer.ContractPrice, Prepaid: terms.Prepaid(),
+		Relay: offer.From, Offer: offer.Digest(), Name: offer.From.Name(), Deposit: o.Value, ContractPrice: offer.ContractPrice, Prepaid: terms.Prepaid(),
 		Storage: offer.Prices.StorageMsatPerGiBDay, Egress: offer.Prices.EgressMsatPerGiB, CreditLimit: offer.CreditLimit,
 		FundFee: w.FundFee, RefundFee: w.RefundFee, MaxLoss: w.ClientLoss, MaxLossWhy: lossOf(w, terms),
 		Duration: o.Duration, ExpiryHeight: terms.Expiry, TipHeight: tip, FundingDepth: offer.FundingDepth,
@@ -176,7 +176,7 @@ func (a *Agent) preview(ctx context.Context, offer broadcast.VerifiedOffer, o ru
 }
 
 func lossOf(w contract.WorstCase, t contract.Terms) string {
-	s := fmt.Sprintf("contract price %d and %d paid in advance if the relay never serves, %d of fees for opening, %d for the way out",
+	s := fmt.Sprintf("contract price %d and %d paid in advance if the relay never serves, %d of fees for opening, %d for the way out at the same fee rate",
 		t.ContractPrice, t.Prepaid(), w.FundFee, w.ClientLoss-w.FundFee-w.Prepaid)
 	return s + "; each later payment is for what your audit confirms"
 }

@@ -3,9 +3,12 @@ package client
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"relaymarket/broadcast"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
@@ -274,5 +277,116 @@ func TestRefusedAttachmentTakesTheMessageAlong(t *testing.T) {
 				t.Fatalf("%+v %v", box, err)
 			}
 		})
+	}
+}
+
+func TestAttachmentsThatWouldFillTheMemory(t *testing.T) {
+	if err := fitTogether([]records.Attachment{{Size: MaxTogether - 1}, {Size: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := fitTogether([]records.Attachment{{Size: records.MaxAttachment}}); code.Of(err) != code.TooLarge {
+		t.Fatal(err)
+	}
+	p := newPair(t)
+	file := Attachment{Name: "f", Data: make([]byte, MaxTogether+1)}
+	if _, err := p.ada.Send(t.Context(), SendRequest{To: "bob", Attachments: []Attachment{file}}); code.Of(err) != code.TooLarge {
+		t.Fatal(err)
+	}
+}
+
+// A part of the agent that has stopped, because the disk was full for a moment, runs again.
+func TestStoppedPartIsStartedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &Agent{log: slog.New(slog.DiscardHandler), faults: make(map[string]error)}
+		ctx, cancel := context.WithCancel(t.Context())
+		runs := 0
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			a.keep(ctx, job{"x", func(ctx context.Context) error {
+				if runs++; runs == 1 {
+					return code.New(code.Internal, "the disk is full")
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}})
+		}()
+		synctest.Wait()
+		if len(a.checkParts()) != 1 {
+			t.Error("nobody is told")
+		}
+		time.Sleep(2 * jobPause)
+		if runs != 2 || len(a.checkParts()) != 0 {
+			t.Errorf("it ran %d times, %d faults", runs, len(a.checkParts()))
+		}
+		cancel()
+		<-done
+	})
+}
+
+// offer is a relay's offer with a number; two prices make two offers.
+func (r *rogue) offer(number uint64, price usage.Msat) broadcast.VerifiedOffer {
+	r.t.Helper()
+	now := identity.UnixMilli(time.Now().UnixMilli())
+	o := broadcast.Offer{
+		Header:   identity.Header{Network: identity.Regtest, From: r.key.Public(), Time: now},
+		Sequence: number, ValidUntil: now + 24*3600*1000, Addresses: r.ref.Addresses,
+		Prices: usage.Prices{StorageMsatPerGiBDay: price, EgressMsatPerGiB: 20_000}, ContractPrice: 2370, MinDeposit: 35_800, MaxDeposit: 5_000_000,
+		MinDuration: 30, MaxDuration: 1000, FundingDepth: 1, SettleFeeRate: 10_000, MinFundFeeRate: 1000,
+		Limits: usage.DefaultLimits(), MaxTTL: 86400,
+	}
+	if err := o.Mine(nil); err != nil {
+		r.t.Fatal(err)
+	}
+	v, err := o.Sign(r.key)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return v
+}
+
+func TestOfferThatContradictsItselfOrChanges(t *testing.T) {
+	a := openAgent(t, "ada")
+	r := newRogue(t, a)
+	servedBy(t, a, r)
+	var shown broadcast.VerifiedOffer
+	r.answer = func(_ context.Context, s *session.Server, q session.Request) bool {
+		if _, ok := q.Message.(*message.GetOffer); !ok {
+			return false
+		}
+		s.Reply(q.ID, &message.Offer{Offer: shown.Signed().Bytes()})
+		return true
+	}
+	c, err := a.session(t.Context(), r.ref.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	learn := func(o broadcast.VerifiedOffer) error {
+		shown = o
+		_, err := a.learnOffer(t.Context(), c, r.ref.Key)
+		return err
+	}
+	first := r.offer(3, 500)
+	if err := learn(first); err != nil {
+		t.Fatal(err)
+	}
+	if err := learn(first); err != nil {
+		t.Fatalf("the same again: %v", err)
+	}
+	if err := learn(r.offer(3, 600)); code.Of(err) != code.Conflict {
+		t.Fatalf("two offers with one number: %v", err)
+	}
+	if e, err := a.Evidence(t.Context()); err != nil || len(e) != 2 {
+		t.Fatalf("%d papers: %v", len(e), err)
+	}
+	q := OpenRequest{Relay: r.ref.Key, Offer: first.Digest()}
+	if o, err := a.offerFrom(t.Context(), q); err != nil || o.Digest() != first.Digest() {
+		t.Fatal(err)
+	}
+	if err := learn(r.offer(4, 600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.offerFrom(t.Context(), q); code.Of(err) != code.OfferExpired {
+		t.Fatalf("another offer than the one that was shown: %v", err)
 	}
 }

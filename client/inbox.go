@@ -157,7 +157,8 @@ func (a *Agent) labelOf(ctx context.Context, who identity.PublicKey) string {
 
 // Read gives a message with its body and attachments, by record digest, a prefix of at least eight
 // digits, or path. A received one counts as read from then on; pieces of attachments that are not
-// here yet are fetched. Codes NotFound, Undecryptable, and those of reaching a relay.
+// here yet are fetched. Codes NotFound, Undecryptable, TooLarge (attachments of more than
+// MaxTogether), and those of reaching a relay.
 func (a *Agent) Read(ctx context.Context, id string) (Message, error) {
 	r, s, err := a.find(ctx, id)
 	if err != nil {
@@ -239,6 +240,9 @@ func (a *Agent) attach(ctx context.Context, r store.Received, m *Message) error 
 	if err != nil {
 		return err
 	}
+	if err := fitTogether(c.Attachments); err != nil {
+		return err
+	}
 	if err := a.fetchFiles(ctx, r, c.Attachments); err != nil {
 		return err
 	}
@@ -252,6 +256,22 @@ func (a *Agent) attach(ctx context.Context, r store.Received, m *Message) error 
 			data = append(data, p...)
 		}
 		m.Attachments[i].Data = data
+	}
+	return nil
+}
+
+// MaxTogether is how many bytes the attachments of one message may have together: they are sealed,
+// sent and read at once.
+const MaxTogether = 64 << 20
+
+// fitTogether refuses what a sender may well claim and this side would have to hold in memory.
+func fitTogether(files []records.Attachment) error {
+	var all uint64
+	for _, f := range files {
+		all += f.Size // each is at most 1 GiB
+	}
+	if all > MaxTogether {
+		return code.New(code.TooLarge, "the attachments have %d MiB, read are %d", all>>20, MaxTogether>>20)
 	}
 	return nil
 }

@@ -160,7 +160,8 @@ func (a *Agent) feeRate(ctx context.Context, satVB uint64) (uint64, error) {
 }
 
 // offerFrom finds the offer of one relay to open a contract by: the newest of boards, memory and,
-// if none of these has one, of the relay itself. Codes NoRelay, PriceTooHigh, Unsupported.
+// if none of these has one, of the relay itself. Codes NoRelay, PriceTooHigh, Unsupported, and
+// OfferExpired if it is not the one that the request means.
 func (a *Agent) offerFrom(ctx context.Context, r OpenRequest) (broadcast.VerifiedOffer, error) {
 	offer, err := a.findOffer(ctx, r)
 	if err != nil {
@@ -169,6 +170,9 @@ func (a *Agent) offerFrom(ctx context.Context, r OpenRequest) (broadcast.Verifie
 	guard, err := a.guard(ctx, r.MaxStorage, r.MaxEgress)
 	if err != nil {
 		return offer, err
+	}
+	if !r.Offer.IsZero() && offer.Digest() != r.Offer {
+		return offer, code.New(code.OfferExpired, "relay %s has made another offer since this one was shown; look again", r.Relay.Name())
 	}
 	return offer, broadcast.Price(offer, broadcast.Usage{}, guard).Refused
 }

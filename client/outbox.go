@@ -63,6 +63,7 @@ func (a *Agent) outMessage(ctx context.Context, s store.Sent, waiting map[identi
 		}
 		if r != nil {
 			m.Relay, m.Contract, m.WorstCost = r.From, r.Contract, r.WorstMsat
+			m.Expires = min(s.Header.Expiry(), r.ServiceUntil) // custody ends with the contract's service
 		}
 	}
 	m.State = a.sentState(s, queued)

@@ -10,6 +10,7 @@ import (
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
 	"relaymarket/internal/session"
+	"relaymarket/internal/store"
 )
 
 // chosenKey is the named value with the relays whose free allowance the user chose to use.
@@ -150,6 +151,19 @@ func (a *Agent) learnOffer(ctx context.Context, c *session.Client, relay identit
 	}
 	if o.From != relay || o.Network != a.network {
 		return o, code.New(code.WrongRelay, "relay %s shows an offer of %s", relay.Name(), o.From.Name())
+	}
+	known, err := a.seenOffer(ctx, relay)
+	if err != nil {
+		return o, err
+	}
+	if known != nil && code.Of(o.Supersedes(*known)) == code.Conflict {
+		for _, x := range []broadcast.VerifiedOffer{*known, o} {
+			e := store.Evidence{Relay: relay, Saved: a.nowMilli(), Name: "contradicting offer", Bytes: x.Signed().Bytes()}
+			if err := a.keepPaper(ctx, e); err != nil {
+				return o, err
+			}
+		}
+		return o, o.Supersedes(*known)
 	}
 	return o, a.store.SaveOffers(ctx, a.nowMilli(), []broadcast.VerifiedOffer{o})
 }

@@ -60,6 +60,7 @@ func (a *Agent) Send(ctx context.Context, r SendRequest) (SendResult, error) {
 	switch {
 	case err == nil:
 		out.State, out.Receipt = StateStored, receipt.Digest()
+		out.Expires = min(out.Expires, receipt.ServiceUntil)
 	case waits(err):
 		out.Reason = err.Error()
 	default:
@@ -95,7 +96,13 @@ func (a *Agent) letter(ctx context.Context, r SendRequest) (letter, error) {
 	if r.DeleteOnAck {
 		l.flags = records.DeleteOnAck
 	}
+	all := 0
+	for _, f := range r.Attachments {
+		all += len(f.Data)
+	}
 	switch {
+	case all > MaxTogether:
+		return l, code.New(code.TooLarge, "attachments of %d MiB, allowed are %d", all>>20, MaxTogether>>20)
 	case r.TTLSeconds != 0 && r.TTLSeconds < minTTL:
 		return l, code.New(code.BadArgument, "a message lives at least %d seconds", minTTL)
 	case len(r.Tag) > records.MaxTag:

@@ -127,7 +127,7 @@ type (
 // Bounds of bodies in bytes. Base64 makes 4 bytes of 3.
 const (
 	// MaxAttachments is the most that the attachments of one message may hold together.
-	MaxAttachments = 64 << 20
+	MaxAttachments = client.MaxTogether
 
 	maxSmall   = 1 << 20
 	maxMessage = MaxAttachments/3*4 + 4<<20

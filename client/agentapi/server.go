@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"relaymarket/client"
@@ -17,11 +18,20 @@ import (
 // stopTime is how long requests in hand may go on after the server was told to stop.
 const stopTime = 10 * time.Second
 
+// cutTime is how long it is waited for requests that were cut off.
+const cutTime = 10 * time.Second
+
 // Serve answers for an agent on a listener until ctx ends, and then finishes what is in hand.
 // It gives nil when it was told to stop.
 func Serve(ctx context.Context, agent API, l net.Listener) error {
+	var inHand atomic.Int64
+	h := handler(ctx, agent)
 	srv := &http.Server{
-		Handler:           handler(ctx, agent),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			inHand.Add(1)
+			defer inHand.Add(-1)
+			h.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	done := make(chan error, 1)
@@ -32,6 +42,10 @@ func Serve(ctx context.Context, agent API, l net.Listener) error {
 		err := srv.Shutdown(last)
 		if err != nil {
 			err = srv.Close()
+		}
+		// Calls that were cut off end soon, and must have ended before the agent is closed.
+		for end := time.Now().Add(cutTime); inHand.Load() > 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
 		}
 		done <- err
 	})
