@@ -11,7 +11,8 @@ import (
 	"relaymarket/usage"
 )
 
-// When the relay asks for money: at this much unpaid, or half of the credit if that is more.
+// When the relay asks for money: at this much unpaid, or half of the credit if that is more, and at
+// the latest when the credit is used up.
 const minAsk usage.Sat = 1_000
 
 // askInterval is how often accounts are looked at; a request is made once per sum.
@@ -24,17 +25,24 @@ const closeTolerance = 10
 // requestPayments asks clients for what they owe, when it is worth a message, and again before
 // the time for cooperation ends.
 func (s *Server) requestPayments(ctx context.Context) error {
-	return every(ctx, askInterval, func() error {
+	return every(ctx, s.ask, func() error {
 		for _, c := range s.runner.Contracts() {
-			if err := s.requestPayment(ctx, c); err != nil {
-				s.log.Warn("asking for payment failed; it is tried again", "contract", c.ID(), "err", err)
-			}
+			s.mayRequestPayment(ctx, c, false)
 		}
 		return nil
 	})
 }
 
-func (s *Server) requestPayment(ctx context.Context, c contract.Contract) error {
+// mayRequestPayment is requestPayment where nobody waits for its success.
+func (s *Server) mayRequestPayment(ctx context.Context, c contract.Contract, again bool) {
+	if err := s.requestPayment(ctx, c, again); err != nil && ctx.Err() == nil {
+		s.log.Warn("asking for payment failed; it is tried again", "contract", c.ID(), "err", err)
+	}
+}
+
+// requestPayment asks for what is due on a contract. With again it also asks for a sum that it has
+// asked for before: a client who was not here has not heard of it.
+func (s *Server) requestPayment(ctx context.Context, c contract.Contract, again bool) error {
 	if !c.Service() {
 		return nil
 	}
@@ -46,7 +54,7 @@ func (s *Server) requestPayment(ctx context.Context, c contract.Contract) error 
 	if unpaid == 0 || unpaid < askAt(acc) && s.runner.Tip() < c.Summary().CloseUntil-min(c.Summary().CloseUntil, 6) {
 		return nil
 	}
-	if total <= c.Asked().Amount {
+	if !again && total <= c.Asked().Amount {
 		return nil
 	}
 	report, err := s.report(ctx, c.ID(), true)
@@ -71,7 +79,7 @@ func meter(a store.Account) (total, unpaid usage.Sat) {
 	return total, total - min(total, a.Paid)
 }
 
-func askAt(a store.Account) usage.Sat { return max(a.Credit/2, minAsk) }
+func askAt(a store.Account) usage.Sat { return min(max(a.Credit/2, minAsk), a.Credit) }
 
 // due is the least cumulative payment for which the relay agrees to close.
 func (s *Server) due(ctx context.Context, c contract.Contract) (usage.Sat, error) {

@@ -82,11 +82,7 @@ func startAt(t *testing.T, dir string, c relay.Config, clock func() time.Time) *
 	if _, err := relay.Init(dir, relay.InitOptions{Config: c}); err != nil && code.Of(err) != code.AlreadyInitialised {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
-	s, err := relay.New(relay.Options{Dir: dir, Config: c, Log: log, Now: clock, Poll: 100 * time.Millisecond})
+	s, err := relay.New(relay.Options{Dir: dir, Config: c, Log: quiet(t), Now: clock, Poll: 100 * time.Millisecond, Ask: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +102,14 @@ func startAt(t *testing.T, dir string, c relay.Config, clock func() time.Time) *
 	t.Cleanup(r.stop)
 	r.waitReady(t)
 	return r
+}
+
+// quiet is a log that shows with -v only.
+func quiet(t *testing.T) *slog.Logger {
+	if !testing.Verbose() {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("test", t.Name())
 }
 
 func (r *running) waitReady(t *testing.T) {
@@ -178,6 +182,12 @@ func (p *person) header(t identity.Type) identity.Header {
 // draft makes records for a receiver and an order on the free allowance that covers them.
 func (p *person) draft(to identity.PublicKey, contents ...[]byte) *message.Write {
 	p.t.Helper()
+	return p.draftOn(nil, nil, to, contents...)
+}
+
+// draftOn is draft with changes to the order and to the records.
+func (p *person) draftOn(order func(*usage.StoreOrder), record func(*records.Draft), to identity.PublicKey, contents ...[]byte) *message.Write {
+	p.t.Helper()
 	var raws [][]byte
 	var digests []identity.Digest
 	var total uint64
@@ -186,7 +196,11 @@ func (p *person) draft(to identity.PublicKey, contents ...[]byte) *message.Write
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		raw, err := records.Draft{Network: identity.Regtest, From: p.key.Public(), To: to, ID: id, Time: now(), Serial: serial(), TTL: 7200}.Statement(c)
+		d := records.Draft{Network: identity.Regtest, From: p.key.Public(), To: to, ID: id, Time: now(), Serial: serial(), TTL: 7200}
+		if record != nil {
+			record(&d)
+		}
+		raw, err := d.Statement(c)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -194,11 +208,14 @@ func (p *person) draft(to identity.PublicKey, contents ...[]byte) *message.Write
 		digests = append(digests, identity.StatementDigest(identity.TypeRecord, raw))
 		total += usage.BillableBytes(len(raw), len(c))
 	}
-	order := usage.StoreOrder{
+	o := usage.StoreOrder{
 		Header: p.header(identity.TypeStoreOrder), N: uint16(len(contents)), Root: identity.Root(digests),
 		TotalBytes: total, NotAfter: now() + 60_000,
 	}
-	raw, err := order.Encode()
+	if order != nil {
+		order(&o)
+	}
+	raw, err := o.Encode()
 	if err != nil {
 		p.t.Fatal(err)
 	}

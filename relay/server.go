@@ -42,6 +42,8 @@ type Options struct {
 	Log        *slog.Logger     // nil: nobody
 	// Poll is the time between looks at the chain when no notification comes; 0: ten seconds.
 	Poll time.Duration
+	// Ask is the time between looks at what clients owe; 0: ten seconds.
+	Ask time.Duration
 }
 
 // Server is a relay.
@@ -54,6 +56,7 @@ type Server struct {
 	log     *slog.Logger
 	started time.Time
 	limits  usage.Limits
+	ask     time.Duration
 
 	store     *store.Relay
 	chain     *btcd.Backend
@@ -91,7 +94,11 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, code.Wrap(code.BadConfig, err, "network")
 	}
+	if o.Ask <= 0 {
+		o.Ask = askInterval
+	}
 	s := &Server{
+		ask: o.Ask,
 		cfg: o.Config, net: network, now: o.Now, log: o.Log, started: o.Now(), limits: o.Config.limits(),
 		listeners: newListeners(), sessions: newSessions(), metrics: newMetrics(),
 	}

@@ -69,6 +69,11 @@ func (s *Server) sayPending(sess *session.Server) {
 	for _, p := range waiting {
 		sess.Push(&message.Contract{Statement: p.Bytes()})
 	}
+	for _, c := range s.runner.Contracts() {
+		if c.Peer() == sess.Identity() {
+			s.mayRequestPayment(context.Background(), c, true)
+		}
+	}
 }
 
 // freeLeft is what an identity may still use of today's free allowance.
