@@ -18,8 +18,12 @@ import (
 // milliseconds.
 const fundsPause identity.UnixMilli = 60_000
 
-// falsePause is the same for an order that was answered with a false receipt: each try carries all
-// of its records.
+// youngOrder is the age, in milliseconds, below which an order that a relay calls expired is not
+// made anew: one of the two clocks is wrong, and the next order would fare no better.
+const youngOrder identity.UnixMilli = 3600_000
+
+// falsePause is the same for an order that was answered with a false receipt, or called
+// expired: each try carries all of its records.
 const falsePause identity.UnixMilli = 10 * 60_000
 
 // deliverAll sends the orders of a letter, in order, and gives the receipt of the last.
@@ -198,7 +202,7 @@ func (a *Agent) flushOne(ctx context.Context, c *session.Client, q store.QueuedO
 	}
 	if now < q.NotAfter && a.pays(q.Contract) {
 		_, err := a.deliver(ctx, c, q.Relay, q.Order)
-		if code.Of(err) != code.Expired {
+		if code.Of(err) != code.Expired || now >= q.Created && now < q.Created+youngOrder {
 			return err
 		}
 	}
@@ -210,7 +214,7 @@ func pauseAfter(c code.Code) identity.UnixMilli {
 	switch c {
 	case code.NoFunds, code.AllowanceUsed:
 		return fundsPause
-	case code.Conflict: // only a false receipt leaves an order with this code in the queue
+	case code.Conflict, code.Expired: // the first is left by a false receipt only
 		return falsePause
 	}
 	return 0
@@ -230,7 +234,8 @@ func (a *Agent) pays(id usage.ContractID) bool {
 }
 
 // reorder orders the records of an order anew that can no longer be carried out: it is too old,
-// or its contract is over. Records whose life is nearly over are given up.
+// or its contract is over. Records whose life is nearly over are given up. What was said that they
+// may cost at most stays true.
 func (a *Agent) reorder(ctx context.Context, order identity.Digest) error {
 	w, err := a.store.QueuedWrite(ctx, order)
 	if code.Of(err) == code.NotFound {
@@ -253,7 +258,11 @@ func (a *Agent) reorder(ctx context.Context, order identity.Digest) error {
 	if err != nil {
 		return err
 	}
-	p, _, err := choose(all, parcel{drafts: run}.facts(), at, 0)
+	old, err := usage.DecodeStoreOrder(w.Order.Statement)
+	if err != nil {
+		return code.Wrap(code.StoreCorrupt, err, "a queued order")
+	}
+	p, _, err := choose(all, parcel{drafts: run}.facts(), at, old.MaxMsat)
 	if err != nil {
 		return err
 	}

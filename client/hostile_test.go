@@ -390,3 +390,45 @@ func TestOfferThatContradictsItselfOrChanges(t *testing.T) {
 		t.Fatalf("another offer than the one that was shown: %v", err)
 	}
 }
+
+// While a clock is wrong, a relay calls everything expired: that must not make a new order every
+// few seconds.
+func TestYoungOrdersAreNotMadeAnew(t *testing.T) {
+	p := newPair(t)
+	r := newRogue(t, p.ada)
+	servedBy(t, p.ada, r)
+	r.answer = func(_ context.Context, s *session.Server, q session.Request) bool {
+		if _, ok := q.Message.(*message.Write); !ok {
+			return false
+		}
+		s.Fail(q.ID, code.New(code.Expired, "by my clock"))
+		return true
+	}
+	if s := p.send("hello"); s.State != StateQueued {
+		t.Fatal(s.State)
+	}
+	order := func(after time.Duration) identity.Digest {
+		t.Helper()
+		p.ada.now = func() time.Time { return time.Now().Add(after) }
+		if err := p.ada.flushQueue(t.Context(), p.ada.links.of(r.ref.Key).live(), r.ref.Key); err != nil {
+			t.Fatal(err)
+		}
+		queue, err := p.ada.store.Queue(t.Context(), r.ref.Key)
+		if err != nil || len(queue) != 1 {
+			t.Fatalf("%d orders wait: %v", len(queue), err)
+		}
+		return queue[0].Order
+	}
+	first := order(0)
+	for i := range time.Duration(20) {
+		if order(i*2*time.Minute) != first {
+			t.Fatal("a young order was made anew")
+		}
+	}
+	if n := r.count(message.TypeWrite); n < 3 || n > 6 {
+		t.Fatalf("it was tried %d times in 40 minutes", n)
+	}
+	if order(2*time.Hour) == first {
+		t.Fatal("an old order was not made anew")
+	}
+}

@@ -172,7 +172,7 @@ func lives(asked uint32, all []payer) []uint32 {
 	return slices.Compact(out)
 }
 
-// enqueue makes the orders of a parcel and keeps them for sending.
+// enqueue makes the orders of a parcel and keeps them for sending, all or none.
 func (a *Agent) enqueue(ctx context.Context, l letter, box parcel, p payer, at identity.UnixMilli) ([]identity.Digest, error) {
 	runs, err := split(box.drafts, p.limits)
 	if err != nil {
@@ -181,14 +181,14 @@ func (a *Agent) enqueue(ctx context.Context, l letter, box parcel, p payer, at i
 	var orders []identity.Digest
 	for i, run := range runs {
 		o, err := a.order(run, p, at)
+		if err == nil {
+			if i == len(runs)-1 {
+				o.Epochs, o.Flushed = []records.SendEpoch{box.epoch}, l.flushed
+			}
+			err = a.store.Enqueue(ctx, a.nowMilli(), o)
+		}
 		if err != nil {
-			return nil, err
-		}
-		if i == len(runs)-1 {
-			o.Epochs, o.Flushed = []records.SendEpoch{box.epoch}, l.flushed
-		}
-		if err := a.store.Enqueue(ctx, a.nowMilli(), o); err != nil {
-			return nil, err
+			return nil, errors.Join(err, a.abandonAll(ctx, orders))
 		}
 		orders = append(orders, o.Order.Digest())
 	}
