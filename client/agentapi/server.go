@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -87,6 +88,13 @@ func method[Req, Res any](max int64, f func(context.Context, API, Req) (Res, err
 }
 
 func verbs() map[string]verb {
+	out := letterVerbs()
+	maps.Copy(out, otherVerbs())
+	return out
+}
+
+// otherVerbs are those of identity, money and the agent itself.
+func otherVerbs() map[string]verb {
 	return map[string]verb{
 		nameIdentity: method(maxSmall, func(ctx context.Context, a API, _ nothing) (client.IdentityInfo, error) { return a.Identity(ctx) }),
 		nameExport: method(maxSmall, func(ctx context.Context, a API, _ nothing) (exportResult, error) {
@@ -154,6 +162,12 @@ func verbs() map[string]verb {
 			file, err := a.ExportEvidence(ctx, r.ID)
 			return exportResult{file}, err
 		}),
+	}
+}
+
+// letterVerbs are those that have to do with messages.
+func letterVerbs() map[string]verb {
+	return map[string]verb{
 		nameSend: method(maxMessage, func(ctx context.Context, a API, r client.SendRequest) (client.SendResult, error) {
 			return a.Send(ctx, r)
 		}),
