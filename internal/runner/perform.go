@@ -168,7 +168,7 @@ func (r *Runner) commitBlock(ctx context.Context, e chain.Event) (map[contract.N
 	}
 	r.recent = recent
 	for nonce, c := range next {
-		r.contracts[nonce] = c
+		r.put(nonce, c)
 	}
 	r.changed()
 	return done, nil

@@ -9,7 +9,6 @@ import (
 	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
-	"relaymarket/internal/wallet"
 	"relaymarket/usage"
 )
 
@@ -120,6 +119,10 @@ func (r *Runner) Receive(ctx context.Context, from identity.PublicKey, s identit
 		return identity.Signed{}, code.New(code.WrongNetwork, "a %s for %s", h.Type, h.Network)
 	}
 	nonce := v.Nonce()
+	if _, opens := v.Message().(*contract.Open); opens {
+		r.opening.Lock() // what is counted and chosen for one opening holds until it is stored
+		defer r.opening.Unlock()
+	}
 	event, err := r.event(ctx, nonce, v)
 	if err != nil {
 		return identity.Signed{}, err
@@ -190,20 +193,6 @@ func (r *Runner) event(ctx context.Context, nonce contract.Nonce, v contract.Ver
 	return e, nil
 }
 
-// maxOffered bounds what one identity can propose without signing: a proposal costs it nothing.
-const maxOffered = 4
-
-// offered counts the proposals of a client that were answered and not signed.
-func (r *Runner) offered(client identity.PublicKey) int {
-	n := 0
-	for _, c := range r.Contracts() {
-		if c.Peer() == client && c.State() == contract.StateOffered {
-			n++
-		}
-	}
-	return n
-}
-
 // accept is the relay's answer to a proposal: its policy, its own view of the client's coins, and
 // its keys.
 func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Verified, m *contract.Open) (contract.Event, error) {
@@ -214,10 +203,10 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 	if !ok {
 		return nil, code.New(code.OfferExpired, "no offer %s of this relay is in force", m.Offer.Short())
 	}
-	if _, known := r.ByNonce(nonce); !known && r.open() >= r.Policy.MaxContracts {
-		return nil, code.New(code.NoCapacity, "the relay has %d contracts", r.Policy.MaxContracts)
-	} else if !known && r.offered(v.Header().From) >= maxOffered {
-		return nil, code.New(code.Busy, "%d openings of yours wait for your signature", maxOffered)
+	if _, known := r.ByNonce(nonce); !known {
+		if err := r.room(ctx, v.Header().From); err != nil {
+			return nil, err
+		}
 	}
 	declared, _, err := m.Funding()
 	if err != nil {
@@ -229,7 +218,7 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 			return nil, err
 		}
 	}
-	payout, err := r.payout(nonce)
+	payout, err := r.payout()
 	if err != nil {
 		return nil, err
 	}
@@ -257,34 +246,4 @@ func (r *Runner) view(ctx context.Context, coin contract.Coin) (contract.CoinVie
 		Exists: true, Value: usage.Sat(out.Value), Script: out.PkScript, Confirmations: usage.Height(out.Confirmations),
 		Coinbase: out.Coinbase, SpentInPool: spender != nil, Mine: r.Wallet.Owns(out.PkScript),
 	}, nil
-}
-
-// payout is where this contract's earnings go.
-func (r *Runner) payout(nonce contract.Nonce) ([]byte, error) {
-	if r.Policy.Payout != nil {
-		return r.Policy.Payout, nil
-	}
-	_, script, err := r.Wallet.AddressFor(wallet.LeaseID(nonce))
-	return script, err
-}
-
-// keyUsed tells whether a contract key stands in another contract already.
-func (r *Runner) keyUsed(nonce contract.Nonce, k contract.Key) bool {
-	for _, c := range r.Contracts() {
-		if t := c.Terms(); c.Nonce() != nonce && (t.ClientKey == k || t.RelayKey == k) {
-			return true
-		}
-	}
-	return false
-}
-
-// open counts the contracts that are not over.
-func (r *Runner) open() int {
-	n := 0
-	for _, c := range r.Contracts() {
-		if c.State() < contract.StateClosed {
-			n++
-		}
-	}
-	return n
 }

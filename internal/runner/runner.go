@@ -82,12 +82,14 @@ type Runner struct {
 	// mu makes steps one at a time: apply, store, replace.
 	mu        sync.Mutex
 	contracts map[contract.Nonce]contract.Contract // guarded by mu
+	offers    map[contract.Nonce]time.Time         // guarded by mu; relay: when unsigned proposals were answered
 	recent    []chain.Block                        // guarded by mu; oldest first, what the cursor holds
 
 	subMu sync.Mutex
 	subs  map[chan struct{}]bool // guarded by subMu
 
-	opening sync.Mutex // one opening at a time, so that coins are chosen in turn
+	opening sync.Mutex // one opening at a time, so that coins, places and addresses are chosen in turn
+	payouts [][]byte   // guarded by opening; relay: the wallet's addresses for earnings, so far as asked for
 	lines   sync.Map   // contract.Nonce to a channel with one place; see line
 	refused sync.Map   // contract.Nonce of openings that the relay has refused; see noteRefusal
 }
@@ -97,7 +99,7 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
-	r := &Runner{Config: c, contracts: make(map[contract.Nonce]contract.Contract), subs: make(map[chan struct{}]bool)}
+	r := &Runner{Config: c, contracts: make(map[contract.Nonce]contract.Contract), offers: make(map[contract.Nonce]time.Time), subs: make(map[chan struct{}]bool)}
 	rows, err := c.Store.Contracts(ctx)
 	if err != nil {
 		return nil, err
@@ -197,7 +199,7 @@ func (r *Runner) commit(ctx context.Context, nonce contract.Nonce, e contract.Ev
 	if _, err := r.Store.SaveContracts(ctx, store.ContractBatch{Rows: []store.ContractRow{row}}); err != nil {
 		return r.contracts[nonce], nil, err
 	}
-	r.contracts[nonce] = next
+	r.put(nonce, next)
 	r.changed()
 	return next, effects, nil
 }
@@ -210,6 +212,9 @@ func (r *Runner) row(c contract.Contract) (store.ContractRow, error) {
 	}
 	row := store.ContractRow{Nonce: c.Nonce(), Row: raw}
 	if r.Role == contract.Relay {
+		if c.State() == contract.StateAborted {
+			row.Row = nil // nothing was signed: it leaves no trace
+		}
 		row.Account = r.account(c)
 	}
 	return row, nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ type side struct {
 	wallet *wallet.Wallet
 	store  *store.Relay
 	stop   func()
+	ahead  atomic.Int64 // nanoseconds that its clock is ahead
 }
 
 func newSide(t *testing.T, n *btcdnode.Node, role contract.Role) *side {
@@ -81,7 +83,8 @@ func (s *side) start() {
 	}
 	s.r, err = runner.New(t.Context(), runner.Config{
 		Role: s.role, Key: s.key, Seed: s.seed, Network: identity.Regtest, Params: params, Store: s.store,
-		Chain: back, Wallet: s.wallet, Poll: 50 * time.Millisecond, OpenWait: openWait, Now: time.Now, Log: log,
+		Chain: back, Wallet: s.wallet, Poll: 50 * time.Millisecond, OpenWait: openWait, Log: log,
+		Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		Policy: runner.Policy{
 			Offer:        func(d identity.Digest) (contract.OfferTerms, bool) { return s.offer, d == s.offer.Digest },
 			MaxContracts: 10,

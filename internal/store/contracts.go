@@ -50,7 +50,7 @@ type Account struct {
 // ContractRow is the runner's row of one contract: bytes that only the runner understands.
 type ContractRow struct {
 	Nonce [32]byte // names the row from the first message on
-	Row   []byte
+	Row   []byte   // nil removes it (relay only)
 	// Account, if not nil, opens or updates the contract's account in the same batch.
 	Account *AccountTerms
 }
