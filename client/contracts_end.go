@@ -36,10 +36,11 @@ func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how stri
 	if err := a.level(ctx); err != nil {
 		return ContractInfo{}, err
 	}
-	if err := acquire(ctx, a.money.paying); err != nil {
+	token := a.money.token(id)
+	if err := acquire(ctx, token); err != nil {
 		return ContractInfo{}, err
 	}
-	defer func() { <-a.money.paying }()
+	defer func() { <-token }()
 	c, err := a.contractByID(id)
 	if err != nil {
 		return ContractInfo{}, err

@@ -15,13 +15,20 @@ import (
 
 // money is what the agent needs to pay by itself.
 type money struct {
-	live   atomic.Bool   // Run is running
-	paying chan struct{} // one token: the right to audit and pay
-	asked  sync.Map      // usage.ContractID of requests that wait for their audit
-	looked sync.Map      // usage.ContractID to the time.Time of the last audit that a relay asked for
+	live   atomic.Bool // Run is running
+	paying sync.Map    // usage.ContractID to one token: the right to audit and pay
+	asked  sync.Map    // usage.ContractID of requests that wait for their audit
+	looked sync.Map    // usage.ContractID to the time.Time of the last audit that a relay asked for
 }
 
-func newMoney() *money { return &money{paying: make(chan struct{}, 1)} }
+func newMoney() *money { return &money{} }
+
+// token is the right to audit and pay one contract: a relay that answers slowly holds up its own
+// payments only.
+func (m *money) token(id usage.ContractID) chan struct{} {
+	t, _ := m.paying.LoadOrStore(id, make(chan struct{}, 1))
+	return t.(chan struct{})
+}
 
 // running tells whether the chain is followed.
 func (m *money) running() bool { return m.live.Load() }
@@ -36,10 +43,11 @@ func (a *Agent) ContractPay(ctx context.Context, id usage.ContractID, max usage.
 
 // pay is ContractPay; asked tells whether the user has agreed to this payment.
 func (a *Agent) pay(ctx context.Context, id usage.ContractID, limit usage.Sat, asked bool) (PayResult, error) {
-	if err := acquire(ctx, a.money.paying); err != nil {
+	token := a.money.token(id)
+	if err := acquire(ctx, token); err != nil {
 		return PayResult{}, err
 	}
-	defer func() { <-a.money.paying }()
+	defer func() { <-token }()
 	if err := a.finishPayment(ctx, id); err != nil {
 		return PayResult{}, err
 	}
@@ -90,10 +98,11 @@ func (a *Agent) auditAndPay(ctx context.Context, id usage.ContractID, limit usag
 // relay never serves it, so only a user's word moves it. Errors: BadAmount (beyond the escrow),
 // BadState, BadDeadline, Busy and the relay's.
 func (a *Agent) ContractPrepay(ctx context.Context, id usage.ContractID, amount usage.Sat) (PayResult, error) {
-	if err := acquire(ctx, a.money.paying); err != nil {
+	token := a.money.token(id)
+	if err := acquire(ctx, token); err != nil {
 		return PayResult{}, err
 	}
-	defer func() { <-a.money.paying }()
+	defer func() { <-token }()
 	if err := a.finishPayment(ctx, id); err != nil {
 		return PayResult{}, err
 	}

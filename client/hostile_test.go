@@ -204,7 +204,7 @@ func TestStalledReadEnds(t *testing.T) {
 func TestAskedOftenIsAuditedOnce(t *testing.T) {
 	a := openAgent(t, "ada")
 	id := usage.ContractID{1}
-	if err := acquire(t.Context(), a.money.paying); err != nil {
+	if err := acquire(t.Context(), a.money.token(id)); err != nil {
 		t.Fatal(err)
 	}
 	a.money.asked.Store(id, true) // one waits already
@@ -218,7 +218,7 @@ func TestAskedOftenIsAuditedOnce(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Fatal("each request has its own goroutine")
 	}
-	<-a.money.paying
+	<-a.money.token(id)
 }
 
 // A relay that takes some parts of a letter and refuses another must not be given the message: its

@@ -17,6 +17,9 @@ import (
 const (
 	// nodeTime bounds one question to the Bitcoin node.
 	nodeTime = 10 * time.Second
+	// maxOffers is how many relays' offers are kept in mind at a time: keys cost nothing, so a board
+	// can show any number.
+	maxOffers = 4096
 	// feeBlocks is within how many blocks the agent's own transactions should be confirmed.
 	feeBlocks = 6
 )
@@ -85,7 +88,11 @@ func (a *Agent) collect(ctx context.Context, sources []string) ([]broadcast.Veri
 	}
 	var fresh []broadcast.VerifiedOffer
 	for _, o := range found {
-		if old, ok := known[o.From]; ok {
+		old, ok := known[o.From]
+		if !ok && len(known) >= maxOffers {
+			continue // those with the most work came first
+		}
+		if ok {
 			if err := o.Supersedes(old); err != nil {
 				problems = appendConflict(problems, err)
 				continue
