@@ -69,10 +69,8 @@ func (s *Server) sayPending(sess *session.Server) {
 	for _, p := range waiting {
 		sess.Push(&message.Contract{Statement: p.Bytes()})
 	}
-	for _, c := range s.runner.Contracts() {
-		if c.Peer() == sess.Identity() {
-			s.mayRequestPayment(context.Background(), c, true)
-		}
+	for _, c := range s.runner.Of(sess.Identity()) {
+		s.mayRequestPayment(context.Background(), c, true)
 	}
 }
 

@@ -83,8 +83,11 @@ func (r *Runner) put(n contract.Nonce, c contract.Contract) {
 	switch s := c.State(); {
 	case r.Role != contract.Relay:
 	case s == contract.StateAborted:
+		delete(r.ids, r.named[n])
+		delete(r.named, n)
 		delete(r.contracts, n)
 		delete(r.offers, n)
+		delete(r.keys, n)
 		return
 	case s != contract.StateOffered:
 		delete(r.offers, n)
@@ -92,6 +95,7 @@ func (r *Runner) put(n contract.Nonce, c contract.Contract) {
 		r.offers[n] = r.Now()
 	}
 	r.contracts[n] = c
+	r.name(n, c)
 }
 
 // payout is where a new contract's earnings go. Addresses are used in turn, the first that no

@@ -174,7 +174,7 @@ func (r *Runner) commitBlock(ctx context.Context, e chain.Event) (map[contract.N
 	return done, nil
 }
 
-// chainEvent is what a block means to one contract; nil: nothing.
+// chainEvent is what a block means to one contract; nil: nothing. Callers hold r.mu.
 func (r *Runner) chainEvent(nonce contract.Nonce, c contract.Contract, e chain.Event, txs []*wire.MsgTx, feeRate uint64) (contract.Event, error) {
 	if c.Forgettable() && e.Kind == chain.Connected {
 		return nil, nil
@@ -190,7 +190,7 @@ func (r *Runner) chainEvent(nonce contract.Nonce, c contract.Contract, e chain.E
 	default:
 		return nil, nil
 	}
-	key, err := r.keyOf(nonce)
+	key, err := r.keyAgain(nonce)
 	if err != nil {
 		return nil, err
 	}

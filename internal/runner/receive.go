@@ -88,8 +88,8 @@ func (r *Runner) Settle(ctx context.Context, id usage.ContractID) (contract.Cont
 // when a session begins.
 func (r *Runner) Pending(peer identity.PublicKey) ([]identity.Signed, error) {
 	var out []identity.Signed
-	for _, c := range r.Contracts() {
-		if c.Peer() != peer || c.Pending() == nil {
+	for _, c := range r.Of(peer) {
+		if c.Pending() == nil {
 			continue
 		}
 		s, err := identity.SignOne(r.Key, c.Pending())

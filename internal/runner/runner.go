@@ -82,6 +82,9 @@ type Runner struct {
 	// mu makes steps one at a time: apply, store, replace.
 	mu        sync.Mutex
 	contracts map[contract.Nonce]contract.Contract // guarded by mu
+	ids       map[usage.ContractID]contract.Nonce  // guarded by mu; an id is dear to compute
+	named     map[contract.Nonce]usage.ContractID  // guarded by mu; the same the other way round
+	keys      map[contract.Nonce]*btcec.PrivateKey // guarded by mu; see keyAgain
 	offers    map[contract.Nonce]time.Time         // guarded by mu; relay: when unsigned proposals were answered
 	recent    []chain.Block                        // guarded by mu; oldest first, what the cursor holds
 
@@ -99,7 +102,11 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
-	r := &Runner{Config: c, contracts: make(map[contract.Nonce]contract.Contract), offers: make(map[contract.Nonce]time.Time), subs: make(map[chan struct{}]bool)}
+	r := &Runner{
+		Config: c, contracts: make(map[contract.Nonce]contract.Contract), offers: make(map[contract.Nonce]time.Time), subs: make(map[chan struct{}]bool),
+		ids: make(map[usage.ContractID]contract.Nonce), named: make(map[contract.Nonce]usage.ContractID),
+		keys: make(map[contract.Nonce]*btcec.PrivateKey),
+	}
 	rows, err := c.Store.Contracts(ctx)
 	if err != nil {
 		return nil, err
@@ -110,6 +117,7 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 			return nil, code.Wrap(code.StoreCorrupt, err, "contract %x", row.Nonce[:4])
 		}
 		r.contracts[k.Nonce()] = k
+		r.name(k.Nonce(), k)
 	}
 	raw, err := c.Store.ChainCursor(ctx)
 	if err != nil {
@@ -267,6 +275,19 @@ func (r *Runner) keyOf(nonce contract.Nonce) (*btcec.PrivateKey, error) {
 	return key, code.Wrap(code.Internal, err, "contract key")
 }
 
+// keyAgain is keyOf for a contract that is kept, and remembers the key: every block asks for those
+// of all contracts. Callers hold r.mu.
+func (r *Runner) keyAgain(nonce contract.Nonce) (*btcec.PrivateKey, error) {
+	if key := r.keys[nonce]; key != nil {
+		return key, nil
+	}
+	key, err := r.keyOf(nonce)
+	if err == nil {
+		r.keys[nonce] = key
+	}
+	return key, err
+}
+
 // Contracts are all contracts, in no particular order.
 func (r *Runner) Contracts() []contract.Contract {
 	r.mu.Lock()
@@ -280,12 +301,36 @@ func (r *Runner) Contracts() []contract.Contract {
 
 // Contract finds a contract by its id. Code ContractUnknown.
 func (r *Runner) Contract(id usage.ContractID) (contract.Contract, error) {
-	for _, c := range r.Contracts() {
-		if c.ID() == id {
-			return c, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, ok := r.ids[id]
+	if !ok || r.contracts[n].State() == contract.StateAborted {
+		return contract.Contract{}, code.New(code.ContractUnknown, "no contract %s here", id)
+	}
+	return r.contracts[n], nil
+}
+
+// Of are the contracts with one peer, in no particular order.
+func (r *Runner) Of(peer identity.PublicKey) []contract.Contract {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []contract.Contract
+	for _, c := range r.contracts {
+		if c.Peer() == peer {
+			out = append(out, c)
 		}
 	}
-	return contract.Contract{}, code.New(code.ContractUnknown, "no contract %s here", id)
+	return out
+}
+
+// name remembers the id of a contract once it has one. Callers hold r.mu.
+func (r *Runner) name(n contract.Nonce, c contract.Contract) {
+	if _, ok := r.named[n]; ok {
+		return
+	}
+	if id := c.ID(); !id.IsZero() {
+		r.ids[id], r.named[n] = n, id
+	}
 }
 
 // ByNonce finds a contract by its nonce.
