@@ -31,6 +31,7 @@ func (s *Server) adminHandler() http.Handler {
 	mux.HandleFunc("POST /contracts/close", adminJSON(func(ctx context.Context, r CloseRequest) (ContractStatus, error) {
 		return s.CloseContract(ctx, r.Contract)
 	}))
+	mux.HandleFunc("POST /clock/confirm", adminJSON(func(ctx context.Context, _ struct{}) (ClockStatus, error) { return s.ConfirmClock(ctx) }))
 	return onlyLocal(mux)
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,11 +74,13 @@ func config(n *btcdnode.Node) relay.Config {
 
 func start(t *testing.T, dir string, c relay.Config) *running {
 	t.Helper()
-	return startAt(t, dir, c, nil)
+	r := launch(t, dir, c)
+	r.waitReady(t)
+	return r
 }
 
-// startAt is start with another clock.
-func startAt(t *testing.T, dir string, c relay.Config, clock func() time.Time) *running {
+// launch is start for a relay that need not become ready.
+func launch(t *testing.T, dir string, c relay.Config) *running {
 	t.Helper()
 	if _, err := relay.Init(dir, relay.InitOptions{Config: c}); err != nil && code.Of(err) != code.AlreadyInitialised {
 		t.Fatal(err)
@@ -100,7 +103,6 @@ func startAt(t *testing.T, dir string, c relay.Config, clock func() time.Time) *
 		}
 	})
 	t.Cleanup(r.stop)
-	r.waitReady(t)
 	return r
 }
 
@@ -148,7 +150,7 @@ func newPerson(t *testing.T, r *running) *person {
 
 func (p *person) connect(r *running) {
 	p.t.Helper()
-	a := r.OfferAddresses()[0]
+	a := r.address(p.t)
 	p.r = r
 	var err error
 	p.sess, err = session.Dial(p.t.Context(), transport.DialOptions{URL: a.URL, Pins: a.Pins},
@@ -157,6 +159,19 @@ func (p *person) connect(r *running) {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(p.sess.Close)
+}
+
+// address waits for the offer with the address of this start: the port is another one each time.
+func (r *running) address(t *testing.T) identity.Address {
+	t.Helper()
+	for range 500 {
+		if all := r.OfferAddresses(); len(all) > 0 && all[0].URL == "wss://"+r.Addr() {
+			return all[0]
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("no offer tells the relay's address")
+	return identity.Address{}
 }
 
 func genesis(t *testing.T) [32]byte {
@@ -168,7 +183,18 @@ func genesis(t *testing.T) [32]byte {
 	return *params.GenesisHash
 }
 
-func now() identity.UnixMilli { return identity.UnixMilli(time.Now().UnixMilli()) }
+// ahead is how far, in nanoseconds, the clock of relays and people is ahead of the machine's.
+var ahead atomic.Int64
+
+func clock() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+
+// shift moves the clock for the rest of a test.
+func shift(t *testing.T, d time.Duration) {
+	ahead.Add(int64(d))
+	t.Cleanup(func() { ahead.Store(0) })
+}
+
+func now() identity.UnixMilli { return identity.UnixMilli(clock().UnixMilli()) }
 
 func serial() (s identity.Serial) {
 	_, _ = rand.Read(s[:])

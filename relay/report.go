@@ -111,6 +111,8 @@ func (s *Server) notReady() string {
 		return "the chain has not been read yet"
 	case h.Err != nil:
 		return "the Bitcoin node does not answer: " + h.Err.Error()
+	case s.clockWrong.Load():
+		return "the clock is far from the last commit: set it right, or confirm it with relay clock confirm"
 	case s.offers.get().IsZero():
 		return "the first offer is being made"
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -76,6 +77,8 @@ type Server struct {
 	front  *transport.Server
 	work   sync.WaitGroup // what runs for sessions
 	inHand inHand         // requests that end by themselves
+
+	clockWrong atomic.Bool // by the last look; see expire
 }
 
 // New opens the store, the wallet and the listening sockets; Run serves. Errors say what to
@@ -144,13 +147,17 @@ func (s *Server) open(o Options) (err error) {
 }
 
 func (s *Server) openStore() (err error) {
-	s.store, err = store.OpenRelay(store.Options{
+	s.store, err = store.OpenRelay(s.storeOptions())
+	return err
+}
+
+func (s *Server) storeOptions() store.Options {
+	return store.Options{
 		Dir:     s.home.Path("store"),
 		Size:    store.Size{MemTable: s.cfg.Store.MemtableMiB << 20, Cache: int64(s.cfg.Store.CacheMiB) << 20},
 		Network: s.net, Relay: s.Key(), Limits: s.limits, FreeBytesPerDay: s.cfg.Offer.FreeBytesDay,
 		FreeDisk: s.freeDisk(),
-	})
-	return err
+	}
 }
 
 // freeDisk tells the store how many bytes may still be written: what the disk has, less the
@@ -313,19 +320,6 @@ func (s *Server) serveAdmin(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-// expire closes what is past its end, once a minute.
-func (s *Server) expire(ctx context.Context) error {
-	return every(ctx, time.Minute, func() error {
-		n, err := s.store.Expire(ctx, unixMilli(s.now()))
-		if err != nil {
-			s.log.Error("expiry failed; it is tried again", "err", err)
-			return nil
-		}
-		s.metrics.expired.Add(float64(n))
-		return nil
-	})
 }
 
 // every calls f at once and then in intervals until ctx ends or f fails.

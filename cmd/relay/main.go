@@ -47,7 +47,7 @@ Or for real:  relay init             make keys and a configuration file
 	}
 	cmd.PersistentFlags().StringVar(&o.dir, "dir", defaultDir(), "directory of configuration, keys and data")
 	cmd.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON for programs")
-	cmd.AddCommand(initCommand(o), runCommand(o), statusCommand(o), walletCommand(o), contractCommand(o), versionCommand(o), testnetCommand(o))
+	cmd.AddCommand(initCommand(o), runCommand(o), statusCommand(o), walletCommand(o), contractCommand(o), clockCommand(o), recoverCommand(o), versionCommand(o), testnetCommand(o))
 	return cmd
 }
 
