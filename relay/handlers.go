@@ -270,6 +270,12 @@ func (s *Server) putIdentity(ctx context.Context, by identity.PublicKey, m *mess
 	if err != nil {
 		return nil, err
 	}
+	// A document costs nobody anything, so it must not take what deletes and payments need.
+	if free, err := s.diskLeft(); err != nil {
+		return nil, code.Wrap(code.Internal, err, "asking the disk")
+	} else if free < store.DiskReserve {
+		return nil, code.New(code.DiskReserve, "%d bytes are left on the disk", free)
+	}
 	_, err = s.one(ctx, op)
 	return &message.OK{}, err
 }

@@ -156,23 +156,16 @@ func (s *Server) storeOptions() store.Options {
 		Dir:     s.home.Path("store"),
 		Size:    store.Size{MemTable: s.cfg.Store.MemtableMiB << 20, Cache: int64(s.cfg.Store.CacheMiB) << 20},
 		Network: s.net, Relay: s.Key(), Limits: s.limits, FreeBytesPerDay: s.cfg.Offer.FreeBytesDay,
-		FreeDisk: s.freeDisk(),
+		FreeDisk: s.diskLeft,
 	}
 }
 
-// freeDisk tells the store how many bytes may still be written: what the disk has, less the
-// operator's reserve beyond the store's own.
-func (s *Server) freeDisk() func() (uint64, error) {
-	dir := s.home.Path()
-	const own = 64 << 20 // the store's own reserve
-	extra := uint64(0)
-	if r := s.cfg.Store.ReserveMiB << 20; r > own {
-		extra = r - own
-	}
-	return func() (uint64, error) {
-		free, err := diskFree(dir)
-		return free - min(free, extra), err
-	}
+// diskLeft is how many bytes may still be written, as the store is told: what the disk has, less
+// what the operator reserves beyond the store's own reserve.
+func (s *Server) diskLeft() (uint64, error) {
+	free, err := diskFree(s.home.Path())
+	extra := max(s.cfg.Store.ReserveMiB<<20, store.DiskReserve) - store.DiskReserve
+	return free - min(free, extra), err
 }
 
 func diskFree(dir string) (uint64, error) {
