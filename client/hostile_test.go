@@ -316,6 +316,7 @@ func TestStoppedPartIsStartedAgain(t *testing.T) {
 			t.Error("nobody is told")
 		}
 		time.Sleep(2 * jobPause)
+		synctest.Wait()
 		if runs != 2 || len(a.checkParts()) != 0 {
 			t.Errorf("it ran %d times, %d faults", runs, len(a.checkParts()))
 		}
