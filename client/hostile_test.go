@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -431,5 +432,52 @@ func TestYoungOrdersAreNotMadeAnew(t *testing.T) {
 	}
 	if order(2*time.Hour) == first {
 		t.Fatal("an old order was not made anew")
+	}
+}
+
+// An agent that is closed in the middle of what relays do to it ends soon and leaves nothing behind.
+func TestCloseLeavesNothingRunning(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 2 {
+		a := openAgent(t, "ada")
+		r := newRogue(t, a)
+		servedBy(t, a, r)
+		r.answer = func(ctx context.Context, s *session.Server, q session.Request) bool {
+			go func() {
+				for ctx.Err() == nil && s.Push(&message.Contract{Statement: []byte("nonsense")}) {
+					time.Sleep(time.Millisecond)
+				}
+			}()
+			switch q.Message.(type) {
+			case *message.Inventory, *message.Account:
+				return true // and no answer, ever
+			}
+			return false
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.Run(ctx) }()
+		for r.count(message.TypeListen)+r.count(message.TypeInventory)+r.count(message.TypeGetOffer) == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		began := time.Now()
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); d > 10*time.Second {
+			t.Fatalf("the end took %s", d)
+		}
+		r.stop()
+	}
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+2; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<16)
+			t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
+		}
 	}
 }

@@ -23,6 +23,7 @@ type rogue struct {
 	ref identity.RelayRef
 	// answer is asked first; false leaves the request to what an idle relay says.
 	answer func(ctx context.Context, s *session.Server, r session.Request) bool
+	stop   func()
 
 	mu    sync.Mutex
 	epoch [16]byte
@@ -51,12 +52,13 @@ func newRogue(t *testing.T, a *Agent) *rogue {
 	done := make(chan error, 1)
 	srv := transport.NewServer(transport.ServerOptions{Accept: func(ctx context.Context, c transport.Conn) { _ = session.Serve(ctx, c, cfg) }})
 	go func() { done <- srv.Serve(ctx, ln) }()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(r.stop)
 	return r
 }
 
