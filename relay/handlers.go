@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"relaymarket/identity"
@@ -16,11 +17,18 @@ import (
 // many there are at a time.
 func (s *Server) Handle(ctx context.Context, sess *session.Server, r session.Request) {
 	lasts := r.Message.Type() == message.TypeListen // it ends with the session
+	size := weight(r.Message)
+	if size > 0 && s.room.Acquire(ctx, size) != nil {
+		sess.Fail(r.ID, code.New(code.ShuttingDown, "the session has ended"))
+		return
+	}
 	if !lasts && !s.inHand.take() {
+		s.room.Release(size)
 		sess.Fail(r.ID, code.New(code.ShuttingDown, "the relay is stopping"))
 		return
 	}
 	s.work.Go(func() {
+		defer s.room.Release(size)
 		if !lasts {
 			defer s.inHand.done()
 		}
@@ -35,6 +43,30 @@ func (s *Server) Handle(ctx context.Context, sess *session.Server, r session.Req
 		}
 		s.metrics.request(r.Message.Type().String(), outcome, time.Since(start))
 	})
+}
+
+// maxRoom bounds the bytes of the requests in hand. One request has at most the size of a frame.
+const maxRoom = 128 << 20
+
+// weight is how many bytes a request holds until it is answered. A read counts for nothing: it lasts
+// as long as its reader likes, and what it holds meanwhile is small.
+func weight(m message.Message) int64 {
+	n := 0
+	switch m := m.(type) {
+	case *message.Write:
+		for _, b := range slices.Concat(m.Bundles, m.Contents) {
+			n += len(b)
+		}
+	case *message.Delete:
+		n = len(m.Deletes)
+	case *message.Acknowledge:
+		n = len(m.Acks)
+	case *message.Contract:
+		n = len(m.Statement)
+	case *message.PutIdentity:
+		n = len(m.Document)
+	}
+	return int64(n)
 }
 
 // dispatch does what a message asks for and gives the answer that ends the request.
@@ -204,7 +236,7 @@ func (s *Server) listen(ctx context.Context, sess *session.Server, id uint64, m 
 				return err
 			}
 		}
-		after = p.Through
+		after = max(after, p.Through) // a cursor of the future waits for its time
 		if p.More {
 			continue
 		}

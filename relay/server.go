@@ -16,6 +16,7 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/v2"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"relaymarket/contract"
 	"relaymarket/identity"
@@ -77,6 +78,7 @@ type Server struct {
 	front  *transport.Server
 	work   sync.WaitGroup // what runs for sessions
 	inHand inHand         // requests that end by themselves
+	room   *semaphore.Weighted
 
 	clockWrong atomic.Bool // by the last look; see expire
 }
@@ -101,7 +103,7 @@ func New(o Options) (*Server, error) {
 		o.Ask = askInterval
 	}
 	s := &Server{
-		ask: o.Ask,
+		ask: o.Ask, room: semaphore.NewWeighted(maxRoom),
 		cfg: o.Config, net: network, now: o.Now, log: o.Log, started: o.Now(), limits: o.Config.limits(),
 		listeners: newListeners(), sessions: newSessions(), metrics: newMetrics(),
 	}

@@ -31,7 +31,7 @@ func TestStopUnderLoadAnswersWhatItAccepted(t *testing.T) {
 	for i := range receipts {
 		p := newPerson(t, r)
 		people = append(people, p)
-		for range 16 {
+		for range 6 {
 			writing.Go(func() {
 				content := make([]byte, 20_000)
 				_, _ = rand.Read(content)
