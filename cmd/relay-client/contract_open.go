@@ -98,7 +98,7 @@ func (s *session) openContract(ctx context.Context, r client.OpenRequest, p clie
 		return err
 	}
 	r.Deposit, r.Duration, r.MaxLoss = p.Deposit, p.Duration, p.MaxLoss
-	r.MaxStorage, r.MaxEgress = p.Storage, p.Egress
+	r.Offer, r.MaxStorage, r.MaxEgress = p.Offer, p.Storage, p.Egress
 	c, err := busy(s, "opening", func() (client.ContractInfo, error) { return s.ContractOpen(ctx, r) })
 	if err != nil {
 		return err
