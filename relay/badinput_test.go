@@ -321,3 +321,16 @@ func TestBadInputWrongChain(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 }
+
+// TestBadInputSamePathTwiceInOneOrder: nor can one order put two records at one path.
+func TestBadInputSamePathTwiceInOneOrder(t *testing.T) {
+	r := start(t, t.TempDir(), config(node(t)))
+	ada, bob := newPerson(t, r), newPerson(t, r)
+	w := ada.draftOn(nil, func(d *records.Draft) { d.ID = "the-same-id" }, bob.key.Public(), []byte("one"), []byte("two"))
+	if _, err := call[*message.Written](ada, w); code.Of(err) != code.Conflict {
+		t.Fatalf("%v", err)
+	}
+	if n := ada.outbox(); n != 0 {
+		t.Fatalf("%d records at one path", n)
+	}
+}

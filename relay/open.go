@@ -72,6 +72,7 @@ func (o *opener) write(m *message.Write, by identity.PublicKey, now identity.Uni
 		return store.WriteOp{}, code.New(code.Expired, "the order was valid until %d s ago", (now-order.NotAfter)/1000)
 	}
 	op := store.WriteOp{Order: order, Records: make([]records.Record, len(m.Contents))}
+	paths := make(map[records.Path]bool, len(m.Contents))
 	for i, content := range m.Contents {
 		if op.Records[i], err = o.record(all[i+1], verdicts[i+1], content, now); err != nil {
 			return store.WriteOp{}, err
@@ -79,6 +80,11 @@ func (o *opener) write(m *message.Write, by identity.PublicKey, now identity.Uni
 		if by != order.From && by != op.Records[i].Header().From {
 			return store.WriteOp{}, code.New(code.Forbidden, "only the payer or the sender may bring this record")
 		}
+		p := op.Records[i].Path()
+		if paths[p] {
+			return store.WriteOp{}, code.New(code.Conflict, "two records of this order are for %s", p)
+		}
+		paths[p] = true
 	}
 	return op, nil
 }
