@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"relaymarket/identity"
+	"relaymarket/internal/code"
 	"relaymarket/records"
 	"relaymarket/usage"
 )
@@ -52,6 +53,7 @@ func newHistory(rt *rapid.T) *history {
 	}
 	h := &history{world: newWorld(rt, rng), rt: rt, doubt: make(map[identity.Digest]bool), reports: make(map[usage.ContractID]*usage.VerifiedUsageReport)}
 	h.accounts = []AccountTerms{h.contract(alice), h.contract(carol), {Payer: alice}}
+	h.accounts[1].ServiceUntil = testStart + 3*testHour // tombstones outlive it
 	h.fund(h.accounts[0])
 	h.fund(h.accounts[1])
 	return h
@@ -342,6 +344,7 @@ func (h *history) openReport(body []byte) *usage.VerifiedUsageReport {
 // checkAll compares the store with everything that was said.
 func (h *history) checkAll() {
 	h.checkLists()
+	h.checkTombstones()
 	for _, a := range h.accounts[:2] {
 		h.checkLog(a)
 	}
@@ -383,6 +386,20 @@ func (h *history) checkLists() {
 	}
 	if len(want) > 0 {
 		h.t.Fatalf("%d acknowledged records are lost", len(want))
+	}
+}
+
+// checkTombstones: what was deleted stays so until the record would have ended.
+func (h *history) checkTombstones() {
+	for _, w := range h.written {
+		if w.deleted == nil || h.now >= w.Header().Expiry() {
+			continue
+		}
+		d, err := usage.DecodeDeleteReceipt(w.deleted)
+		h.must(err)
+		h.denied(h.request(w.Record), usage.ReasonDeleted, d.Order)
+		p := w.Header()
+		h.refused(h.order(h.accounts[2], h.record(draft{from: p.From, to: p.To, id: string(p.ID)})), code.TombstoneExists)
 	}
 }
 

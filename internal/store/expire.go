@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"math"
@@ -197,127 +196,6 @@ func (r *Relay) closeAll(ctx context.Context, now identity.UnixMilli) ([]uint8, 
 		return nil, err
 	}
 	return r.usedShards(ctx)
-}
-
-// purgeShard drops the buckets of a shard that are over.
-func (r *Relay) purgeShard(ctx context.Context, now identity.UnixMilli, shard uint8) (int, error) {
-	removed := 0
-	for {
-		first, err := r.engine.Scan(ctx, shard, []byte{kindBucket}, []byte{kindBucket + 1}, 1)
-		if err != nil || len(first) == 0 {
-			return removed, err
-		}
-		b, err := bucketOf(first[0].Key)
-		if err != nil || !b.droppable(now) {
-			return removed, err
-		}
-		n, err := r.purgeBucket(ctx, now, shard, b)
-		removed += n
-		if err != nil {
-			return removed, err
-		}
-	}
-}
-
-// purgeBucket removes the keys that lead into a bucket and then the bucket. After a crash in
-// between, it is done again. Nothing new can come into the bucket meanwhile: what is written
-// now ends later.
-func (r *Relay) purgeBucket(ctx context.Context, now identity.UnixMilli, shard uint8, b Bucket) (int, error) {
-	removed := 0
-	for _, kind := range []byte{inRecord, inRef} {
-		prefix := inBucket(b, kind, 0)
-		from, to := prefix, after(prefix)
-		for {
-			rows, err := r.engine.Scan(ctx, shard, from, to, maxPurged)
-			if err != nil {
-				return removed, err
-			}
-			if len(rows) == 0 {
-				break
-			}
-			if err := r.unlink(ctx, now, shard, kind, rows); err != nil {
-				return removed, err
-			}
-			if kind == inRecord {
-				removed += len(rows)
-			}
-			from = append(bytes.Clone(rows[len(rows)-1].Key), 0)
-		}
-	}
-	return removed, r.engine.DropExpired(ctx, shard, b)
-}
-
-// unlink removes what leads to the rows.
-func (r *Relay) unlink(ctx context.Context, now identity.UnixMilli, shard uint8, kind byte, rows []Pair) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.commit(ctx, now, false, []job{func(t *tx) *step {
-		s := &step{}
-		for _, row := range rows {
-			unlink := t.unlinkRecord
-			if kind == inRef {
-				unlink = t.unlinkRef
-			}
-			if err := unlink(s, shard, row); err != nil {
-				return t.fail(err)
-			}
-		}
-		return s
-	}})
-}
-
-// unlinkRecord removes lists, digest and path of a record, if digest and path still lead to it
-// and not to a later record.
-func (t *tx) unlinkRecord(s *step, shard uint8, row Pair) error {
-	prefix := len(inBucket(0, inRecord, 0))
-	if len(row.Key) != prefix+8 {
-		return corrupt("a record key of %d bytes", len(row.Key))
-	}
-	b, err := bucketOf(row.Key)
-	if err != nil {
-		return err
-	}
-	p := place{shard, b, usage.Arrival(binary.BigEndian.Uint64(row.Key[prefix:]))}
-	v, err := openStored(p, row.Value)
-	if err != nil {
-		return err
-	}
-	t.unlist(s, &v)
-	at, err := t.get(shard, digestKey(v.digest))
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(at, placeValue(p)) {
-		s.delete(shard, digestKey(v.digest))
-	}
-	pathShard, key := t.pathOf(v.Header)
-	if pathShard != shard {
-		return nil // its reference lies in that shard
-	}
-	if at, err = t.get(shard, key); err == nil && bytes.Equal(at, claim{place: p}.encode()) {
-		s.delete(shard, key)
-	}
-	return err
-}
-
-// unlinkRef removes a key that goes with the bucket, unless it was renewed.
-func (t *tx) unlinkRef(s *step, shard uint8, row Pair) error {
-	key := row.Key[len(inBucket(0, inRef, 0)):]
-	at, err := t.get(shard, key)
-	if err != nil || at == nil {
-		return err
-	}
-	if key[0] == kindIdentity {
-		doc, err := decodeDocRow(at)
-		if err == nil && bytes.Equal(number(doc.sequence), row.Value) {
-			s.delete(shard, key)
-		}
-		return err
-	}
-	if bytes.Equal(at, row.Value) {
-		s.delete(shard, key)
-	}
-	return nil
 }
 
 // usedShards lists the shards that have ever been committed to.

@@ -95,17 +95,21 @@ func decodePlace(home uint8, b []byte) (place, error) {
 
 // claim is what stands at a path: where the record that took it is. If that is in another
 // shard, it also says which record and until when, because the record's own row may not be
-// there yet, or never.
+// there yet, or never; and, once its tombstone has outlived its custody, that it was deleted.
 type claim struct {
-	place  place
-	digest identity.Digest    // zero in the home shard
-	end    identity.UnixMilli // 0 in the home shard
+	place   place
+	digest  identity.Digest    // zero in the home shard
+	end     identity.UnixMilli // 0 in the home shard
+	deleted bool               // false in the home shard
 }
 
 func (c claim) encode() []byte {
-	w := newWriter(58).u(uint64(c.place.bucket)).u(uint64(c.place.arrival))
+	w := newWriter(59).u(uint64(c.place.bucket)).u(uint64(c.place.arrival))
 	if !c.digest.IsZero() {
 		w.fixed([]byte{c.place.home}).fixed(c.digest[:]).u(uint64(c.end))
+	}
+	if c.deleted {
+		w.u(1)
 	}
 	return w.b
 }
@@ -119,6 +123,9 @@ func decodeClaim(shard uint8, b []byte) (claim, error) {
 		c.place.home = home[0]
 		r.fixed(c.digest[:])
 		c.end = identity.UnixMilli(r.u())
+	}
+	if len(r.b) > 0 {
+		c.deleted = r.u() == 1
 	}
 	return c, r.end("a path")
 }
@@ -191,6 +198,15 @@ func (s stored) facts() usage.RecordFacts {
 		Digest: s.digest, Sender: s.From, Receiver: s.To, Stored: s.size(),
 		Expiry: s.end, MaxPulls: s.MaxPulls, DeleteOnAck: s.DeleteOnAck(),
 	}
+}
+
+// takes tells until when the record takes its path: to the end of its custody, and once it was
+// deleted to its own expiry.
+func (s stored) takes() identity.UnixMilli {
+	if len(s.deleted) > 0 {
+		return s.Expiry()
+	}
+	return s.end
 }
 
 // live tells whether the record can still be read and listed.

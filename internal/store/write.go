@@ -167,14 +167,17 @@ func (t *tx) standing(r records.Record) (*stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v == nil { // claimed from another shard, where the record is not (yet)
-		if c.digest == r.Digest() || t.now >= c.end {
-			return nil, nil
-		}
+	switch {
+	case v != nil:
+	case c.deleted && t.now < c.end:
+		return nil, code.New(code.TombstoneExists, "%s", r.Path())
+	case c.digest == r.Digest() || t.now >= c.end:
+		return nil, nil
+	default: // claimed from another shard, where the record is not (yet)
 		return nil, code.New(code.Conflict, "another record is on its way to %s", r.Path())
 	}
 	switch {
-	case t.now >= v.end+purgeDelay:
+	case t.now >= v.takes()+purgeDelay:
 		return nil, nil
 	case len(v.deleted) > 0:
 		return nil, code.New(code.TombstoneExists, "%s", r.Path())
