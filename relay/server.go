@@ -200,7 +200,7 @@ func (s *Server) openNetwork() error {
 	mux := http.NewServeMux()
 	mux.Handle(board.Path, s.board.Handler())
 	s.guard = session.NewGuard(session.DefaultGuardLimits())
-	s.front = transport.NewServer(transport.ServerOptions{TLS: transport.ServerTLS(cert), Accept: s.accept, Web: mux, Log: s.log})
+	s.front = transport.NewServer(transport.ServerOptions{TLS: transport.ServerTLS(cert), Accept: s.Accept, Web: mux, Log: s.log})
 	s.offers = &offerBook{
 		dir: s.home.Path("offers"), key: s.home.Key(), net: s.net, cfg: s.cfg.Offer, limits: s.limits,
 		addrs: func() []identity.Address { return addresses(s.cfg.Addresses, s.Addr(), pin) },
@@ -333,8 +333,10 @@ func every(ctx context.Context, d time.Duration, f func() error) error {
 	}
 }
 
-// accept runs one connection.
-func (s *Server) accept(ctx context.Context, conn transport.Conn) {
+// Accept runs one connection and returns when it has ended: those of the own port come here, and
+// those that reach the relay in another way, through a port of somebody who embeds it. It ends
+// with ctx. It needs Run.
+func (s *Server) Accept(ctx context.Context, conn transport.Conn) {
 	ctx, end := s.outlive(ctx)
 	defer end()
 	err := session.Serve(ctx, conn, session.ServerConfig{

@@ -7,14 +7,17 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"relaymarket/client"
 	"relaymarket/identity"
 	"relaymarket/internal/board"
 	"relaymarket/internal/code"
+	"relaymarket/internal/home"
 	"relaymarket/relay"
 	"relaymarket/testnet/btcdnode"
+	"relaymarket/testnet/evil"
 	"relaymarket/usage"
 )
 
@@ -41,6 +44,7 @@ type World struct {
 	opts    Options
 	relays  map[string]*Relay
 	clients map[string]*Client
+	keys    sync.Map // identity.PublicKey to identity.PrivateKey of everybody; for those who are dishonest
 	log     *slog.Logger
 }
 
@@ -50,6 +54,7 @@ type Relay struct {
 	Dir    string
 	cfg    relay.Config
 	cable  *proxy
+	front  *evil.Front   // nil unless it is dishonest
 	server *relay.Server // nil while it is stopped
 	cancel context.CancelFunc
 	done   chan error
@@ -140,7 +145,9 @@ func (w *World) StartRelay(ctx context.Context, name string) error {
 	run, cancel := context.WithCancel(context.Background())
 	r.server, r.cancel, r.done = s, cancel, make(chan error, 1)
 	go func() { r.done <- s.Run(run) }()
-	r.cable.point(s.Addr())
+	if err := r.connect(); err != nil {
+		return err
+	}
 	return wait(ctx, "relay "+name+" is ready", func() (bool, error) {
 		st, err := s.Status(ctx)
 		return st.Ready, err
@@ -154,8 +161,11 @@ func (w *World) StopRelay(name string) error {
 		return err
 	}
 	r.cable.point("")
+	if r.front != nil {
+		err = r.front.Close()
+	}
 	r.cancel()
-	err = errors.Join(<-r.done, r.server.Close())
+	err = errors.Join(err, <-r.done, r.server.Close())
 	r.server = nil
 	return err
 }
@@ -213,7 +223,12 @@ func (w *World) AddClient(ctx context.Context, name string) (*Client, error) {
 	if _, err := client.Init(p.Dir, client.InitOptions{Config: c}); err != nil && code.Of(err) != code.AlreadyInitialised {
 		return nil, err
 	}
-	return p, w.StartClient(name)
+	h, err := home.Open(p.Dir, identity.Regtest, "")
+	if err != nil {
+		return nil, err
+	}
+	w.keys.Store(h.Key().Public(), h.Key())
+	return p, errors.Join(h.Close(), w.StartClient(name))
 }
 
 // StartClient starts a stopped agent.
