@@ -54,6 +54,7 @@ type trouble struct {
 // mishaps come between two steps.
 var mishaps = []string{
 	"crash ada", "crash bob", "crash ada bob", "restart ada", "restart bob", "bounce amber", "bounce birch", "bounce amber birch", "",
+	"reorg 1 2", "reorg 2 3", "reorg 3 4",
 }
 
 // shaky are steps during which cables are cut, for a moment and more than once: those that an agent goes on with by

@@ -32,6 +32,9 @@
 //
 // Run holds one websocket to a btcd node. When it breaks, everything that hangs on it is thrown
 // away and built again, because btcwallet's own reconnection can lose a rescan that was under way.
+// The same happens when blocks are replaced, in the chain or during a scan: btcwallet never hears of
+// a reorganisation, because it rolls back only a part of a deep one (see gate.go). Every scan ends
+// with a comparison of the wallet's own record with the node.
 // A new wallet directory first searches the chain for coins of its seed with compact filters
 // (BIP158), 250 addresses ahead; after that it only rescans what it missed.
 package wallet

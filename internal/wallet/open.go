@@ -43,6 +43,9 @@ var (
 	networkKey   = []byte("network")
 	seedKey      = []byte("seed-check")
 	recoveredKey = []byte("recovered")
+
+	// scanKey is the height (u32) from which a scan began that is not finished.
+	scanKey = []byte("scan-from")
 )
 
 // nextPrefix and a branch are the key of the count of addresses given out.
@@ -183,7 +186,7 @@ func (w *Wallet) reopen() error {
 	if err != nil {
 		return err
 	}
-	w.inner, w.searching = in, window > 0
+	w.inner, w.searching, w.settled = in, window > 0, false
 	return nil
 }
 

@@ -69,7 +69,8 @@ func (w *Wallet) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, errSearched) {
+		again := errors.Is(err, errReplaced) && time.Since(began) > firstPause
+		if again || errors.Is(err, errSearched) {
 			continue
 		}
 		if permanent(err) {
@@ -105,7 +106,8 @@ func (w *Wallet) session(ctx context.Context) error {
 		client.Stop()
 		return fmt.Errorf("%w: %w", errDatabase, err)
 	}
-	if err := w.rewind(ctx, client); err != nil {
+	anchor, err := w.rewind(ctx, client)
+	if err != nil {
 		client.Stop()
 		return err
 	}
@@ -115,13 +117,18 @@ func (w *Wallet) session(ctx context.Context) error {
 		client.Client.WaitForShutdown()
 		close(lost)
 	}()
-	in.SynchronizeRPC(client)
+	g := newGate(client)
+	in.SynchronizeRPC(g)
 	w.log.Info("connected to the node", "host", w.rpc.Host)
-	err = w.follow(ctx, in, client, lost)
+	err = w.follow(ctx, &scan{w: w, in: in, client: client, anchor: anchor}, ends{lost: lost, replaced: g.replaced})
+	g.stop()
 	w.detach(in, client)
 	<-lost
 	return err
 }
+
+// ends are what a connection ends by, besides its context.
+type ends struct{ lost, replaced <-chan struct{} }
 
 func (w *Wallet) attach(client *chain.RPCClient) *btcwallet.Wallet {
 	w.mu.Lock()
@@ -176,9 +183,15 @@ func (w *Wallet) dial(ctx context.Context) (*chain.RPCClient, error) {
 }
 
 // follow watches a connection and returns the reason for its end.
-func (w *Wallet) follow(ctx context.Context, in *btcwallet.Wallet, client *chain.RPCClient, lost <-chan struct{}) error {
+func (w *Wallet) follow(ctx context.Context, s *scan, ends ends) error {
+	if err := s.settle(ctx, ends); err != nil {
+		return err
+	}
 	if w.isSearching() {
-		return w.awaitSearch(ctx, in, lost)
+		if err := w.finishSearch(); err != nil {
+			return fmt.Errorf("%w: %w", errDatabase, err)
+		}
+		return errSearched
 	}
 	tick := time.NewTicker(pulse)
 	defer tick.Stop()
@@ -187,40 +200,20 @@ func (w *Wallet) follow(ctx context.Context, in *btcwallet.Wallet, client *chain
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-lost:
+		case <-ends.lost:
 			return unavailable(errLost, "the node")
+		case <-ends.replaced:
+			return errReplaced
 		case <-tick.C:
 		}
-		best, err := await(ctx, client.GetBestBlockHash)
+		best, err := await(ctx, s.client.GetBestBlockHash)
 		if err != nil {
 			return unavailable(err, "the node")
 		}
-		if !in.ChainSynced() {
-			continue
-		}
-		if watch.stuck(*best, in.Manager.SyncedTo().Hash) {
+		if watch.stuck(*best, s.in.Manager.SyncedTo().Hash) {
 			return errStalled
 		}
 	}
-}
-
-// awaitSearch waits for the end of the first search of the chain.
-func (w *Wallet) awaitSearch(ctx context.Context, in *btcwallet.Wallet, lost <-chan struct{}) error {
-	tick := time.NewTicker(searchPulse)
-	defer tick.Stop()
-	for !in.ChainSynced() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-lost:
-			return unavailable(errLost, "the node")
-		case <-tick.C:
-		}
-	}
-	if err := w.finishSearch(); err != nil {
-		return fmt.Errorf("%w: %w", errDatabase, err)
-	}
-	return errSearched
 }
 
 // stall notices a wallet that does not move although the node is elsewhere.

@@ -33,12 +33,12 @@ func (w *Wallet) Status() (height int32, following bool) {
 	if in == nil {
 		return 0, false
 	}
-	return in.Manager.SyncedTo().Height, client != nil && !w.isSearching() && in.ChainSynced()
+	return in.Manager.SyncedTo().Height, client != nil && w.isSettled()
 }
 
 func (w *Wallet) atTip(ctx context.Context) bool {
 	in, client := w.current()
-	if in == nil || client == nil || w.isSearching() || !in.ChainSynced() {
+	if in == nil || client == nil || !w.isSettled() {
 		return false
 	}
 	best, err := await(ctx, func() (*chainhash.Hash, error) { return client.GetBestBlockHash() })

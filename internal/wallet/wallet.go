@@ -85,6 +85,8 @@ type Wallet struct {
 	client *chain.RPCClient
 	// searching: inner searches the chain for coins of the seed.
 	searching bool
+	// settled: this connection goes on from a finished search, its scan is finished, and all it saw is in the chain.
+	settled bool
 }
 
 // Open opens the wallet in cfg.Dir, or creates it when there is none. It starts nothing and does
