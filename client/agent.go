@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/url"
 	"sync"
 	"time"
 
@@ -48,6 +49,8 @@ type Agent struct {
 	rand    io.Reader
 	runID   records.RunID // of this process: epochs are not continued over a restart
 	disk    func() (free uint64, err error)
+
+	proxy *url.URL // SOCKS, nil for none
 
 	home   *home.Home
 	store  *store.Client
@@ -130,6 +133,9 @@ func Open(o Options) (*Agent, error) {
 // open acquires what must be released again; Close releases whatever was acquired.
 func (a *Agent) open(o Options) (err error) {
 	if a.params, err = runner.Params(a.network); err != nil {
+		return err
+	}
+	if a.proxy, err = a.cfg.proxy(); err != nil {
 		return err
 	}
 	if _, err := io.ReadFull(a.rand, a.runID[:]); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"strings"
 	"text/template"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/home"
+	"relaymarket/internal/transport"
 	"relaymarket/usage"
 )
 
@@ -27,6 +30,7 @@ type Config struct {
 	Label   string   `toml:"label"`
 	Devices uint8    `toml:"devices"`
 	Boards  []string `toml:"boards"`
+	Proxy   string   `toml:"proxy"`
 
 	Bitcoin Bitcoin `toml:"bitcoin"`
 	Limits  Limits  `toml:"limits"`
@@ -75,6 +79,10 @@ devices = {{.Devices}}
 
 # Where to look for relays: https://… of any relay or list, or file:///directory.
 boards = [{{range $i, $a := .Boards}}{{if $i}}, {{end}}"{{$a}}"{{end}}]
+
+# A SOCKS5 proxy, socks5://host:port; Tor's is usually socks5://127.0.0.1:9050. With one, all relays and boards beyond this
+# machine are reached through it, their names are resolved by it, and .onion addresses work. The Bitcoin node is not.
+proxy = "{{.Proxy}}"
 
 [bitcoin]
 # A btcd node's RPC (host:port). cert is the node's rpc.cert; empty means no TLS, for loopback.
@@ -130,6 +138,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("network: %w", err)
 	case c.Label == "" || len(c.Label) > identity.MaxLabel || strings.ContainsAny(c.Label, "\"\n\r\\"):
 		return fmt.Errorf("label: 1 to %d bytes without quotes", identity.MaxLabel)
+	case transport.Onion(hostOf(c.Bitcoin.RPC)):
+		return errors.New("bitcoin: rpc: a node at a .onion name cannot be used directly; forward it to a port of this machine, and name that")
 	case c.Devices == 0:
 		return errors.New("devices must be at least 1")
 	case c.Limits.UnackedPercent > 100:
@@ -137,7 +147,26 @@ func (c *Config) check() error {
 	case c.Limits.BudgetHours == 0:
 		return errors.New("limits: budget_hours must be at least 1")
 	}
-	return nil
+	_, err = c.proxy()
+	return err
+}
+
+// proxy is the SOCKS proxy, nil for none.
+func (c *Config) proxy() (*url.URL, error) {
+	if c.Proxy == "" {
+		return nil, nil
+	}
+	p, err := transport.ParseProxy(c.Proxy)
+	return p, code.Wrap(code.BadConfig, err, "proxy = %q", c.Proxy)
+}
+
+// hostOf is the host of host:port.
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return host
 }
 
 // budgetPeriod is the time that the budget is for.

@@ -36,6 +36,7 @@ func (a *Agent) Doctor(ctx context.Context) ([]Check, error) {
 		return nil, err
 	}
 	out := append(a.checkNode(ctx), a.checkWallet(), a.checkStore(ctx), a.checkDisk(), a.checkSocket())
+	out = append(out, a.checkProxy(ctx)...)
 	keys := make([]identity.PublicKey, 0, len(wanted))
 	for k := range wanted {
 		keys = append(keys, k)
@@ -137,7 +138,11 @@ func (a *Agent) checkSocket() Check {
 }
 
 func (a *Agent) checkRelay(ctx context.Context, relay identity.PublicKey) Check {
-	ctx, cancel := context.WithTimeout(ctx, doctorTime)
+	patience := doctorTime
+	if a.proxy != nil {
+		patience = proxyDialTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	name := "relay " + relay.Name()
 	c, err := a.session(ctx, relay)

@@ -213,6 +213,9 @@ func (a *Agent) dial(ctx context.Context, relay identity.PublicKey) (*session.Cl
 	if len(addresses) == 0 {
 		return nil, code.New(code.NoRelay, "no address of relay %s is known", relay.Name())
 	}
+	if addresses, err = a.usable(addresses); err != nil {
+		return nil, err
+	}
 	for _, at := range addresses {
 		c, e := a.dialAt(ctx, relay, at)
 		if e == nil {
@@ -226,9 +229,13 @@ func (a *Agent) dial(ctx context.Context, relay identity.PublicKey) (*session.Cl
 }
 
 func (a *Agent) dialAt(ctx context.Context, relay identity.PublicKey, at identity.Address) (*session.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
-	defer cancel()
 	o := transport.DialOptions{URL: at.URL, Pins: at.Pins, AllowPlain: a.network == identity.Regtest}
+	patience := dialTime
+	if a.proxy != nil && !transport.Loopback(hostOfURL(at.URL)) {
+		o.Proxy, patience = a.proxy.String(), proxyDialTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	return session.Dial(ctx, o, session.Config{
 		Key: a.home.Key(), Relay: relay, Genesis: *a.params.GenesisHash, Now: a.now, Log: a.log,
 	})

@@ -78,7 +78,7 @@ func (a *Agent) collect(ctx context.Context, sources []string) ([]broadcast.Veri
 		sources = a.cfg.Boards
 	}
 	now := a.nowMilli()
-	found, problems := board.Collector{Client: board.NewClient(), Network: a.network}.Collect(ctx, sources, now)
+	found, problems := board.Collector{Client: board.NewClient(a.proxy), Network: a.network}.Collect(ctx, sources, now)
 	if err := ctx.Err(); err != nil {
 		return nil, nil, code.Wrap(code.Timeout, err, "collecting offers")
 	}

@@ -159,7 +159,7 @@ func (s *Server) WalletSend(ctx context.Context, r SendRequest) (SendResult, err
 // publishOffers renews the relay's offer in time and puts it on its own board and on those of the
 // configuration.
 func (s *Server) publishOffers(ctx context.Context) error {
-	client := board.NewClient()
+	client := board.NewClient(nil)
 	todo := append([]string(nil), s.cfg.Boards...)
 	return every(ctx, offerInterval, func() error {
 		fresh, err := s.offers.renew(ctx)

@@ -16,7 +16,7 @@ import (
 )
 
 func initCommand(o *options) *cobra.Command {
-	var network, label, rpc, user, pass, cert string
+	var network, label, proxy, rpc, user, pass, cert string
 	var boards []string
 	var budget satFlag
 	var restore bool
@@ -29,6 +29,7 @@ The recovery phrase is printed once and kept in a file that only you can read. W
 optional passphrase in the environment variable ` + passphraseEnv + `, identity and money can be restored.
 Messages cannot: their keys are random and kept on this machine only.`,
 		Example: `  relay-client init --label ada --board https://relay.example.org
+  relay-client init --proxy socks5://127.0.0.1:9050
   relay-client init --network regtest --rpc 127.0.0.1:18334 --rpc-user u --rpc-pass p
   relay-client init --restore < phrase.txt`,
 		Args: args(cobra.NoArgs),
@@ -38,7 +39,7 @@ Messages cannot: their keys are random and kept on this machine only.`,
 				return code.Wrap(code.BadArgument, err, "--network")
 			}
 			c := client.DefaultConfig(net)
-			c.Label, c.Boards = label, boards
+			c.Label, c.Boards, c.Proxy = label, boards, proxy
 			c.Bitcoin.User, c.Bitcoin.Pass, c.Bitcoin.Cert = user, pass, cert
 			if rpc != "" {
 				c.Bitcoin.RPC = rpc
@@ -61,6 +62,7 @@ Messages cannot: their keys are random and kept on this machine only.`,
 	f.StringVar(&network, "network", "mainnet", "mainnet, testnet3, testnet4, signet or regtest")
 	f.StringVar(&label, "label", "me", "the name that your contacts see")
 	f.StringArrayVar(&boards, "board", nil, "where to look for relays: https://… or file:///dir (repeatable)")
+	f.StringVar(&proxy, "proxy", "", "SOCKS5 proxy for relays and boards, for .onion addresses too: socks5://127.0.0.1:9050 is Tor")
 	f.StringVar(&rpc, "rpc", "", "host:port of the btcd node's RPC")
 	f.StringVar(&user, "rpc-user", "", "user of the node's RPC")
 	f.StringVar(&pass, "rpc-pass", "", "password of the node's RPC")

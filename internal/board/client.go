@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"relaymarket/broadcast"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
+	"relaymarket/internal/transport"
 )
 
 // Bounds of what one board may cost a client.
@@ -31,13 +33,20 @@ const (
 // added where no path is given), file:///dir or the plain path of a directory.
 type Client struct{ http *http.Client }
 
-// NewClient makes a client with bounded time, redirects and sizes. It asks no proxy of the
-// environment.
-func NewClient() *Client {
+// NewClient makes a client with bounded time, redirects and sizes. A SOCKS proxy, if one is given,
+// carries what goes beyond this machine and resolves its names; the environment's is never asked.
+func NewClient(proxy *url.URL) *Client {
 	return &Client{&http.Client{
 		Timeout:       clientTimeout,
 		CheckRedirect: checkRedirect,
 		Transport: &http.Transport{
+			Proxy: func(r *http.Request) (*url.URL, error) {
+				if transport.Loopback(r.URL.Hostname()) {
+					return nil, nil
+				}
+				return proxy, nil
+			},
+			DialContext: dialDirect,
 			// An offer proves itself, and relays host boards under certificates of their own:
 			// TLS only hides here what is read, and from no more than onlookers.
 			TLSClientConfig:    &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12},
@@ -47,6 +56,14 @@ func NewClient() *Client {
 			MaxResponseHeaderBytes: 64 << 10,
 		},
 	}}
+}
+
+// dialDirect connects without a proxy, or to the proxy. A .onion name that comes here has none.
+func dialDirect(ctx context.Context, network, addr string) (net.Conn, error) {
+	if host, _, err := net.SplitHostPort(addr); err == nil && transport.Onion(host) {
+		return nil, code.New(code.BadConfig, "the board at %s is reached through Tor only, and no proxy is configured", host)
+	}
+	return new(net.Dialer).DialContext(ctx, network, addr)
 }
 
 // checkRedirect follows a reader a few steps, never out of TLS; a writer never.
@@ -136,6 +153,10 @@ func (c *Client) do(ctx context.Context, method, source string, body []byte, lim
 }
 
 func netError(err error) error {
+	var coded *code.Error
+	if errors.As(err, &coded) {
+		return coded
+	}
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return code.Wrap(code.Timeout, err, "the board did not answer in time")

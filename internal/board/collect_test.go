@@ -134,7 +134,7 @@ func TestCollectMerges(t *testing.T) {
 		"file://" + put(t, strong.Signed(), strong.Signed(), mended[1].Signed(), expired.Signed()),
 		"https://127.0.0.1:1", filepath.Join(t.TempDir(), "nowhere"),
 	}
-	c := Collector{Client: NewClient(), Network: identity.Regtest}
+	c := Collector{Client: NewClient(nil), Network: identity.Regtest}
 	var reports [2]string
 	for i := range reports {
 		offers, problems := c.Collect(t.Context(), sources, testTime+2)
@@ -172,7 +172,7 @@ func TestCollectMerges(t *testing.T) {
 }
 
 func TestPublishToDirectory(t *testing.T) {
-	c, dir := NewClient(), t.TempDir()
+	c, dir := NewClient(nil), t.TempDir()
 	for _, target := range []string{dir, "file://" + dir} {
 		if err := c.Publish(t.Context(), target, offer(t, 1, nil)); err != nil {
 			t.Fatal(err)

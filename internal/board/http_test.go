@@ -30,7 +30,7 @@ func many(c *Config) { c.PerMinute = 1_000_000 }
 func TestPublishAndFetch(t *testing.T) {
 	b, _ := newBoard(many)
 	url := serve(t, b) // a certificate that no one vouches for
-	c := NewClient()
+	c := NewClient(nil)
 	if got, err := c.Fetch(t.Context(), url); err != nil || len(got) != 0 {
 		t.Fatalf("an empty board: %d, %v", len(got), err)
 	}
@@ -60,18 +60,18 @@ func TestListChangesWithTime(t *testing.T) {
 	if err := b.Add(short.Signed()); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := NewClient().Fetch(t.Context(), url); err != nil || len(got) != 1 {
+	if got, err := NewClient(nil).Fetch(t.Context(), url); err != nil || len(got) != 1 {
 		t.Fatalf("%d offers: %v", len(got), err)
 	}
 	clock.wind(5000)
-	if got, err := NewClient().Fetch(t.Context(), url); err != nil || len(got) != 0 {
+	if got, err := NewClient(nil).Fetch(t.Context(), url); err != nil || len(got) != 0 {
 		t.Fatalf("an expired offer is still served: %d, %v", len(got), err)
 	}
 }
 
 func post(t *testing.T, url string, body io.Reader) (int, failure) {
 	t.Helper()
-	resp, err := NewClient().http.Post(url+Path, "", body)
+	resp, err := NewClient(nil).http.Post(url+Path, "", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestPostRefuses(t *testing.T) {
 			t.Errorf("a good one: %d %+v", status, f)
 		}
 	}
-	resp, err := NewClient().http.Get(url + "/elsewhere")
+	resp, err := NewClient(nil).http.Get(url + "/elsewhere")
 	if err != nil || resp.StatusCode != 404 {
 		t.Errorf("%v, %v", resp.StatusCode, err)
 	}
@@ -128,15 +128,15 @@ func TestRateLimit(t *testing.T) {
 	b, clock := newBoard(func(c *Config) { c.PerMinute = 5 })
 	url := serve(t, b)
 	for range 5 {
-		if _, err := NewClient().Fetch(t.Context(), url); err != nil {
+		if _, err := NewClient(nil).Fetch(t.Context(), url); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := NewClient().Fetch(t.Context(), url); code.Of(err) != code.Busy {
+	if _, err := NewClient(nil).Fetch(t.Context(), url); code.Of(err) != code.Busy {
 		t.Fatalf("the sixth request: %v", err)
 	}
 	clock.wind(12_000)
-	if _, err := NewClient().Fetch(t.Context(), url); err != nil {
+	if _, err := NewClient(nil).Fetch(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -236,7 +236,7 @@ func TestHostileServers(t *testing.T) {
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	s := httptest.NewTLSServer(mux)
 	defer s.Close()
-	c := NewClient()
+	c := NewClient(nil)
 	for path, want := range map[string]code.Code{
 		"/large": code.TooLarge, "/loop": code.Disconnected, "/hop": code.OK, "/plain": code.Disconnected,
 		"/future": code.Unsupported, "/html": code.Malformed, "/escape": code.BoardFull, "/none": code.Disconnected,

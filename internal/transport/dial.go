@@ -11,7 +11,6 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
-	"strings"
 	"syscall"
 
 	"relaymarket/identity"
@@ -124,22 +123,12 @@ func (o DialOptions) parse() (*url.URL, error) {
 		return bad("no certificate key is pinned for it")
 	case u.Scheme == "ws" && !o.AllowPlain:
 		return bad("plain ws:// is refused")
-	case u.Scheme == "ws" && (!loopbackName(u.Hostname()) || o.Proxy != ""):
+	case u.Scheme == "ws" && (!Loopback(u.Hostname()) || o.Proxy != ""):
 		return bad("plain ws:// is for loopback only")
-	case onion(u.Hostname()) && o.Proxy == "":
+	case Onion(u.Hostname()) && o.Proxy == "":
 		return bad("a .onion name needs a SOCKS proxy (Tor)")
 	}
 	return u, nil
-}
-
-func loopbackName(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-// onion names are never given to a resolver (RFC 7686).
-func onion(host string) bool {
-	return strings.HasSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), ".onion")
 }
 
 // transport is made for one connection and shares nothing.
@@ -162,12 +151,9 @@ func (o DialOptions) transport(u *url.URL, b *buffers) (*http.Transport, error) 
 	if o.Proxy == "" {
 		return t, nil
 	}
-	p, err := url.Parse(o.Proxy)
-	if err != nil || p.Scheme != "socks5" || p.Port() == "" {
-		return nil, code.New(code.BadArgument, "proxy %q is not socks5://host:port", o.Proxy)
-	}
+	p, err := ParseProxy(o.Proxy)
 	t.Proxy = http.ProxyURL(p)
-	return t, nil
+	return t, err
 }
 
 // loopbackOnly refuses an address that a name like localhost was resolved to outside the
