@@ -33,6 +33,7 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 	Log        *slog.Logger     // nil: nobody
 	Poll       time.Duration    // between looks at the chain when no notification comes; 0: ten seconds
+	Farewell   time.Duration    // bounds what a stop does over the network; 0: three seconds
 	Rand       io.Reader        // nil: crypto/rand
 }
 
@@ -51,6 +52,8 @@ type Agent struct {
 	disk    func() (free uint64, err error)
 
 	proxy *url.URL // SOCKS, nil for none
+
+	farewellTime time.Duration
 
 	home   *home.Home
 	store  *store.Client
@@ -112,6 +115,9 @@ func Open(o Options) (*Agent, error) {
 	if o.Rand == nil {
 		o.Rand = rand.Reader
 	}
+	if o.Farewell <= 0 {
+		o.Farewell = farewellTime
+	}
 	network, err := identity.ParseNetwork(o.Config.Network)
 	if err != nil {
 		return nil, code.Wrap(code.BadConfig, err, "network")
@@ -121,7 +127,7 @@ func Open(o Options) (*Agent, error) {
 		links: newLinks(), news: newNudges(), change: make(chan struct{}, 1), faults: make(map[string]error),
 		flight: flight{records: make(map[identity.Digest]bool)}, parts: newParts(), money: newMoney(),
 	}
-	a.disk = a.freeDisk
+	a.disk, a.farewellTime = a.freeDisk, o.Farewell
 	a.life, a.stop = context.WithCancel(context.Background())
 	a.end = sync.OnceValue(a.release)
 	if err := a.open(o); err != nil {
@@ -237,7 +243,7 @@ func (a *Agent) fault(name string, err error) {
 	a.faults[name] = err
 }
 
-// farewellTime bounds what a stop does over the network.
+// farewellTime is how long a stop may wait for the network if nobody says otherwise.
 const farewellTime = 3 * time.Second
 
 // farewell sends waiting acknowledgements over the sessions that are still open.
@@ -245,7 +251,7 @@ func (a *Agent) farewell() {
 	if !a.links.anyLive() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(a.life, farewellTime)
+	ctx, cancel := context.WithTimeout(a.life, a.farewellTime)
 	defer cancel()
 	if err := a.flushAcks(ctx, true); err != nil {
 		a.log.Info("acknowledgements wait for the next start", "err", err)

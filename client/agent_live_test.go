@@ -30,7 +30,7 @@ func (p *person) run() (stop func()) {
 			if err != nil {
 				p.t.Errorf("run: %v", err)
 			}
-		case <-time.After(15 * time.Second):
+		case <-time.After(patience):
 			p.t.Error("the agent does not stop")
 		}
 	})

@@ -82,7 +82,7 @@ func newRelay(t *testing.T) *relayOf {
 
 func (r *relayOf) start() {
 	r.t.Helper()
-	s, err := relay.New(relay.Options{Dir: r.dir, Config: r.cfg, Poll: 100 * time.Millisecond})
+	s, err := relay.New(relay.Options{Dir: r.dir, Config: r.cfg, Poll: 100 * time.Millisecond, Ask: 200 * time.Millisecond})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func newPerson(t *testing.T, label string) *person {
 
 func (p *person) open() {
 	p.t.Helper()
-	a, err := client.Open(client.Options{Dir: p.dir, Config: p.cfg, Log: logger(), Now: p.now})
+	a, err := client.Open(client.Options{Dir: p.dir, Config: p.cfg, Log: logger(), Now: p.now, Farewell: patience})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -252,13 +252,15 @@ func (p *person) wants(id identity.Digest, state string) {
 	}
 }
 
+// patience bounds what takes a moment on a machine that has nothing else to do.
+const patience = 90 * time.Second
+
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 400 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatalf("it did not happen that %s", what)
 }

@@ -54,6 +54,10 @@ func newPayer(t *testing.T, label string, r *relayOf, sat int64, change ...func(
 	p.open()
 	t.Cleanup(func() { p.close() })
 	p.run()
+	eventually(t, "the wallet has caught up", func() bool {
+		_, err := p.WalletBalance(t.Context())
+		return err == nil
+	})
 	if sat > 0 {
 		p.fund(sat)
 	}
@@ -102,7 +106,21 @@ func (p *person) contract(id usage.ContractID) client.ContractInfo {
 	return c
 }
 
-// awaits mines until a contract is in a state.
+// sees waits until a contract has heard of the newest block.
+func (p *person) sees(id usage.ContractID) {
+	p.t.Helper()
+	_, tip, err := node(p.t).Tip()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	eventually(p.t, "the contract has heard of the newest block", func() bool {
+		c := p.contract(id)
+		return c.TipHeight >= usage.Height(tip) || c.State == "closed" || c.State == "failed"
+	})
+}
+
+// awaits mines until a contract is in a state: block by block, each when the agent has seen the
+// one before and has had a moment to send what it sends then.
 func (p *person) awaits(id usage.ContractID, state string) client.ContractInfo {
 	p.t.Helper()
 	var c client.ContractInfo
@@ -111,6 +129,7 @@ func (p *person) awaits(id usage.ContractID, state string) client.ContractInfo {
 			return c
 		}
 		mine(p.t, 1)
+		p.sees(id)
 		time.Sleep(100 * time.Millisecond)
 	}
 	p.t.Fatalf("the contract is %s and not %s: %s", c.State, state, c.Sentence)

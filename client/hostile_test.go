@@ -190,11 +190,14 @@ func TestStalledReadEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	_, err = p.bob.fetch(ctx, c, r.ref.Key, []wish{{record: rec.Digest(), from: p.ada.Key(), size: rec.StoredBytes()}})
-	if code.Of(err) != code.Timeout || !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatal(err)
+	// A machine that is busy may not even have asked in so short a time.
+	for patience := 300 * time.Millisecond; r.count(message.TypeRead) == 0; patience *= 4 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, err = p.bob.fetch(ctx, c, r.ref.Key, []wish{{record: rec.Digest(), from: p.ada.Key(), size: rec.StoredBytes()}})
+		cancel()
+		if code.Of(err) != code.Timeout || !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
 	}
 	if !p.bob.flight.take(rec.Digest()) {
 		t.Fatal("nobody else may read the record")
@@ -216,7 +219,7 @@ func TestAskedOftenIsAuditedOnce(t *testing.T) {
 	}
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute): // one that waits for the token waits for ever
 		t.Fatal("each request has its own goroutine")
 	}
 	<-a.money.token(id)
@@ -469,12 +472,12 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 		if err := a.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if d := time.Since(began); d > 10*time.Second {
+		if d := time.Since(began); d > callTime/2 {
 			t.Fatalf("the end took %s", d)
 		}
 		r.stop()
 	}
-	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+2; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > before+2; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			buf := make([]byte, 1<<16)
 			t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])

@@ -61,7 +61,7 @@ func serve(t *testing.T, a agentapi.API) (c *agentapi.Client, stop func()) {
 			if err != nil {
 				t.Errorf("serve: %v", err)
 			}
-		case <-time.After(15 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the server does not stop")
 		}
 		c.Close()

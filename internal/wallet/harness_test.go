@@ -87,7 +87,7 @@ func start(t *testing.T, cfg Config) *live {
 			if err != nil {
 				t.Error("Run:", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Run does not stop")
 			return
 		}
@@ -155,7 +155,7 @@ func (l *live) balance() Balance {
 // eventually waits for what the node tells through its mempool, which Synced does not cover.
 func (l *live) eventually(what string, ok func() bool) {
 	l.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}

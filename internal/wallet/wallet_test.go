@@ -291,7 +291,7 @@ func TestWrongNodeEndsRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	wantCode(t, w.Run(ctx), code.ChainWrongNetwork)
 }
@@ -306,7 +306,10 @@ func TestRunWithoutNodeStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
-	time.Sleep(50 * time.Millisecond)
+	for w.running.TryLock() { // Run has not begun
+		w.running.Unlock()
+		time.Sleep(time.Millisecond)
+	}
 	if err := w.Close(); !errors.Is(err, ErrRunning) {
 		t.Errorf("Close during Run: %v", err)
 	}
