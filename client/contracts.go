@@ -29,7 +29,7 @@ func (a *Agent) Contracts(ctx context.Context) ([]ContractInfo, error) {
 }
 
 func ended(c contract.Contract) int {
-	if s := c.State(); s >= contract.StateSettled && s != contract.StateCancelling {
+	if s := c.State(); s.Over() {
 		return 1
 	}
 	return 0
@@ -63,7 +63,7 @@ func (a *Agent) tryLevel(ctx context.Context) {
 // with an open session is asked.
 func (a *Agent) book(ctx context.Context, c contract.Contract, dial bool) *message.AccountContract {
 	s := c.State()
-	if s < contract.StateFunding || s > contract.StateClosing || !dial && a.links.of(c.Peer()).live() == nil {
+	if !s.Live() || s == contract.StateRefunding || !dial && a.links.of(c.Peer()).live() == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -110,12 +110,21 @@ func (a *Agent) fillUse(ctx context.Context, c contract.Contract, book *message.
 		return
 	}
 	f := c.Funds()
-	if c.State() < contract.StateSettled {
+	if !c.State().Over() {
 		i.Funds = usage.Account{Paid: f.Paid, ContractPrice: f.ContractPrice, CreditLimit: f.CreditLimit, Value: f.Value}.Funds()
 	}
 	if r, err := a.lastReport(ctx, c.ID()); err == nil && r != nil {
 		i.Owed = r.Owed
 	}
+}
+
+// logHead is where the log of a contract stands by the newest report.
+func (a *Agent) logHead(ctx context.Context, c contract.Contract) (contract.Head, error) {
+	r, err := a.lastReport(ctx, c.ID())
+	if err != nil || r == nil {
+		return contract.Head{}, err
+	}
+	return contract.Head{Epoch: r.LogEpoch, Size: r.Size, Root: r.Root}, nil
 }
 
 // lastReport is the newest report that was kept, nil if there is none.

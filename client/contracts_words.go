@@ -24,6 +24,9 @@ func sentence(c contract.Contract) string {
 		return fmt.Sprintf("the funding has %d of %d confirmations; service begins with the last of them", s.Depth, c.Terms().Depth)
 	case contract.StateActive:
 		return "in service" + unfunded(c) + asked(c) + offered(c)
+	case contract.StateFrozen:
+		why, _ := c.Frozen()
+		return "frozen: " + why.String() + "; nothing more is stored or paid, and nothing can be lost by waiting: close it with  contract close, or take the rest back at expiry"
 	case contract.StateDraining:
 		return "expiry is near: nothing is stored or paid any more; the relay settles, or you get everything back that was not paid"
 	case contract.StateClosing:
@@ -113,7 +116,7 @@ func nextDeadline(c contract.Contract) string {
 	switch c.State() {
 	case contract.StateFunding, contract.StateSigned:
 		marks = []mark{{s.Expiry, "the escrow could be refunded"}}
-	case contract.StateActive, contract.StateDraining, contract.StateClosing:
+	case contract.StateActive, contract.StateFrozen, contract.StateDraining, contract.StateClosing:
 		marks = []mark{
 			{s.CloseUntil, "the last chance to close together"}, {s.ServiceUntil, "service ends"},
 			{s.SettleFrom, "the relay settles alone"}, {s.Expiry, "you can take the escrow back alone"},

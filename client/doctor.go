@@ -163,7 +163,7 @@ func (a *Agent) checkRelay(ctx context.Context, relay identity.PublicKey) Check 
 // checkContract speaks of contracts that need attention, and counts the others as good.
 func (a *Agent) checkContract(c contract.Contract) (Check, bool) {
 	s := c.State()
-	if s < contract.StateFunding || s > contract.StateSettled {
+	if !s.Live() && s != contract.StateSettled {
 		return Check{}, false
 	}
 	id := c.ID().String()

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 
-	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
@@ -152,7 +151,7 @@ func (a *Agent) sealingKey(ctx context.Context) (records.SealingKey, error) {
 func (a *Agent) ownRelays(ctx context.Context) ([]identity.RelayRef, error) {
 	var keys []identity.PublicKey
 	for _, c := range a.runner.Contracts() {
-		if s := c.State(); s >= contract.StateFunding && s <= contract.StateRefunding && !slices.Contains(keys, c.Peer()) {
+		if s := c.State(); s.Live() && !slices.Contains(keys, c.Peer()) {
 			keys = append(keys, c.Peer())
 		}
 	}

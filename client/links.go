@@ -359,7 +359,7 @@ func (a *Agent) serving() []contract.Contract {
 // mattering tells whether a contract still needs a session with its relay.
 func mattering(c contract.Contract) bool {
 	s := c.State()
-	return s >= contract.StateOpening && s <= contract.StateSettled
+	return s == contract.StateSettled || s != contract.StateNew && s != contract.StateCancelling && !s.Over()
 }
 
 // wanted are the relays to be linked: those of the own contracts, the chosen ones, and those of

@@ -138,6 +138,19 @@ func (a *Agent) keepLinks(ctx context.Context) error {
 			if _, err := a.ownDocument(ctx); err != nil {
 				return err
 			}
+			all.Go(func() { a.sayReady(ctx) })
+		}
+	}
+}
+
+// sayReady tells the relays that are linked about fundings that have become deep enough.
+func (a *Agent) sayReady(ctx context.Context) {
+	for _, c := range a.serving() {
+		if c.ReadySaid() || a.links.of(c.Peer()).live() == nil {
+			continue
+		}
+		if err := a.runner.Ready(ctx, c.Peer(), a.exchange(c.Peer())); err != nil {
+			a.log.Debug("a relay did not take that a contract is ready", "relay", c.Peer().Name(), "err", err)
 		}
 	}
 }

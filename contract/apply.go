@@ -62,6 +62,9 @@ func (c *Contract) want(r Role, states ...State) error {
 	return nil
 }
 
+// maxSeq bounds message numbers, so that what a peer claims to have heard cannot make them overflow.
+const maxSeq = 1 << 30
+
 // maxUnheard bounds the messages that may be on their way without the other side having shown
 // that it has an earlier one.
 const maxUnheard = 32
@@ -82,7 +85,9 @@ func (c *Contract) say(m Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.talk.out++
+	if c.talk.out++; c.talk.out > maxSeq {
+		return nil, code.New(code.LimitExceeded, "the message numbers of this contract are used up")
+	}
 	if len(c.talk.said) >= maxUnheard {
 		return nil, code.New(code.LimitExceeded, "the other side has answered none of the last %d messages", maxUnheard)
 	}
@@ -146,7 +151,11 @@ func (c *Contract) hear(v Verified) error {
 	if m.Seq <= c.talk.in {
 		return code.New(code.BadSequence, "message %d after message %d", m.Seq, c.talk.in)
 	}
-	c.talk.said = c.talk.said[slices.Index(c.talk.said, m.Prev):]
+	if i := slices.Index(c.talk.said, m.Prev); i >= 0 {
+		c.talk.said = c.talk.said[i:]
+	} else {
+		c.talk.said = []identity.Digest{m.Prev} // the references began anew with a contractReestablish
+	}
 	c.talk.in, c.talk.last, c.talk.reply = m.Seq, v.digest, nil
 	return nil
 }
@@ -162,7 +171,7 @@ func (c *Contract) hearLate(v Verified) error {
 
 // refers refuses a message that refers to none of this side's.
 func (c *Contract) refers(v Verified) error {
-	if !slices.Contains(c.talk.said, v.message.common().Prev) {
+	if !c.knows(v.message.common().Prev) {
 		return code.New(code.BadSequence, "the message refers to one that was not sent, or is too old")
 	}
 	return nil
@@ -204,6 +213,10 @@ func (e Received) dispatch(c *Contract) ([]Effect, error) {
 		return e.refundPayment(c, m)
 	case *Abort:
 		return e.abort(c)
+	case *Ready:
+		return e.ready(c, m)
+	case *Reestablish:
+		return e.reestablish(c, m)
 	}
 	return nil, code.New(code.BadState, "a %s begins a contract and comes with its acceptance", e.Message.message.kind())
 }

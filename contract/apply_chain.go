@@ -45,7 +45,7 @@ func (c *Contract) observe(e BlockConnected) ([]Effect, error) {
 				return nil, err
 			}
 			effects = append(effects, more...)
-			c.facts.fundedAt = e.Height
+			c.facts.fundedAt, c.ready.block = e.Height, e.Hash
 			continue
 		}
 		for _, in := range tx.TxIn {
@@ -142,6 +142,9 @@ func (e BlockDisconnected) apply(c *Contract) ([]Effect, error) {
 			*at = 0
 		}
 	}
+	if c.facts.fundedAt == 0 {
+		c.ready.block, c.ready.said = [32]byte{}, false
+	}
 	if c.facts.spentAt == 0 && c.facts.spend.Kind != SpendNone {
 		// What leaves the chain is in the mempool again, or can be at any time.
 		c.facts.seen, c.facts.spend = c.facts.spend.Kind, Spend{}
@@ -202,70 +205,14 @@ func (c *Contract) dueSpend(key *btcec.PrivateKey, feeRate uint64) ([]Effect, er
 	if c.role == Client && c.tip >= c.terms.Expiry {
 		return c.refund(key, feeRate)
 	}
-	tier := c.tier()
-	if c.role == Relay && tier >= 0 && (tier > 0 || !c.agreed.complete()) {
-		return c.settle(key, tier)
+	if tier := c.tier(feeRate); c.role == Relay && tier >= 0 && (tier > 0 || !c.agreed.complete()) {
+		return c.settle(key, tier, feeRate)
 	}
 	if c.agreed.complete() {
 		final, err := c.final(c.agreed)
 		return []Effect{final}, err
 	}
 	return nil, nil
-}
-
-// settleStart is the height from which the relay settles.
-func (c *Contract) settleStart() usage.Height {
-	if s := c.acts.settleFrom; s > 0 && s < c.terms.SettleFrom() {
-		return s
-	}
-	return c.terms.SettleFrom()
-}
-
-// settling tells whether the relay is taking its payment by itself.
-func (c *Contract) settling() bool { return c.role == Relay && c.tier() >= 0 }
-
-// tier is the fee tier that a settlement should have by now: it climbs by one with every third of
-// SettleBefore that passes without confirmation. −1: no settlement yet.
-func (c *Contract) tier() int {
-	m, err := MarginsOf(c.terms.Network)
-	if err != nil || c.tip < c.settleStart() {
-		return -1
-	}
-	return min(int((c.tip-c.settleStart())/max(1, m.SettleBefore/Tiers)), Tiers-1)
-}
-
-// settle is the latest settlement at a tier, or at the highest one below that the payment can bear.
-func (c *Contract) settle(key *btcec.PrivateKey, tier int) ([]Effect, error) {
-	for tier > 0 && c.ladder[tier].IsZero() {
-		tier--
-	}
-	tx, err := c.terms.SettlementTx(c.escrow(), c.paid, tier)
-	if err != nil {
-		return nil, err
-	}
-	out, err := c.terms.escrow(false)
-	if err != nil {
-		return nil, err
-	}
-	sig, err := signLeaf(key, tx, c.terms.Value, out)
-	if err != nil {
-		return nil, err
-	}
-	tx.TxIn[0].Witness = settleStack(out, c.ladder[tier], sig)
-	return []Effect{Broadcast{tx, ForSettlement}}, nil
-}
-
-func (e Settle) apply(c *Contract) ([]Effect, error) {
-	if err := c.want(Relay, StateActive, StateDraining, StateClosing); err != nil {
-		return nil, err
-	}
-	if err := checkPrivate(e.Key, c.terms.RelayKey); err != nil {
-		return nil, err
-	}
-	if c.acts.settleFrom == 0 {
-		c.acts.settleFrom = c.tip
-	}
-	return c.dueSpend(e.Key, 0)
 }
 
 func (e Refund) apply(c *Contract) ([]Effect, error) {

@@ -77,7 +77,9 @@ func (e Propose) apply(c *Contract) ([]Effect, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.ask(m)
+	effects, err := c.ask(m)
+	c.opening = [][]byte{c.talk.pending}
+	return effects, err
 }
 
 // begin sets what both sides have from the proposal on.
@@ -244,6 +246,7 @@ func (e Received) serverAddInputs(c *Contract, m *ServerAddInputs) ([]Effect, er
 		return nil, err
 	}
 	c.terms, c.stage, c.talk.pending = t, stageVerified, nil
+	c.opening = append(slices.Clone(c.opening), e.Message.signed.Bytes())
 	if err := c.checkAnswer(m); err != nil {
 		return nil, err
 	}

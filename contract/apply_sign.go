@@ -1,6 +1,8 @@
 package contract
 
 import (
+	"slices"
+
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -27,10 +29,12 @@ func (e SignedFunding) apply(c *Contract) ([]Effect, error) {
 		return nil, err
 	}
 	c.n, c.paid, c.ladder, c.stage = 1, c.terms.FirstPayment, ladder, stageSigned
-	return c.ask(&ClientSigned{
+	effects, err := c.ask(&ClientSigned{
 		Common: c.common(e.Stamp), Contract: c.ID(), Terms: c.terms.Digest(),
 		Witnesses: c.witnesses, Signatures: ladder.list(),
 	})
+	c.opening = append(slices.Clone(c.opening), c.talk.pending)
+	return effects, err
 }
 
 // signingOver tells whether so many blocks have passed since the proposal that the relay, whose tip
@@ -190,7 +194,7 @@ func (e GiveUp) apply(c *Contract) ([]Effect, error) {
 }
 
 func (c *Contract) abandon() {
-	c.stage, c.talk.pending, c.talk.reply = stageAborted, nil, nil
+	c.stage, c.talk.pending, c.talk.reply, c.opening = stageAborted, nil, nil, nil
 }
 
 // abort (either side): the other side ends an opening in which nothing was signed. After a

@@ -40,6 +40,40 @@ type Contract struct {
 	tip     usage.Height
 	facts   facts
 	acts    acts
+
+	frozen  Freeze   // why nothing is served and paid any more
+	dispute []byte   // the other side's signed contractReestablish that led to it
+	ready   ready    // what contractReady told, to and by the other side
+	opening [][]byte // client: the messages of the opening, for a relay that has lost them
+}
+
+// Freeze is why a contract is frozen. Either side can still close, settle and refund.
+type Freeze uint8
+
+// The reasons.
+const (
+	NotFrozen    Freeze = 0
+	FrozenUpdate Freeze = 1 // two updates with one number, or a higher number with a lower payment
+	FrozenLog    Freeze = 2 // the relay's log is shorter than the one that it reported
+	FrozenFork   Freeze = 3 // the relay's log is another one than it reported
+
+	lastFreeze = FrozenFork
+)
+
+// String is the reason as the end of a sentence.
+func (f Freeze) String() string {
+	return [...]string{
+		"it is not frozen", "the two sides hold different updates with one number",
+		"the relay's log is shorter than the one it has reported", "the relay's log is not the one it has reported",
+	}[min(f, lastFreeze)]
+}
+
+// ready is what the two sides told each other about the funding's block.
+type ready struct {
+	block    [32]byte     // of the funding, by the own node; zero while it is not in the chain
+	said     bool         // contractReady has left
+	theirs   usage.Height // height of the funding's block by the other side; 0: nothing heard
+	theirsIn [32]byte     // and its hash
 }
 
 // Ask is a relay's request for payment.
@@ -63,8 +97,9 @@ type talk struct {
 	// said are the digests of what was sent, from the last one on that the other side is known to
 	// have; it begins with zero, which stands for "nothing yet".
 	said    []identity.Digest
-	reply   []byte // the statement that answered last
-	pending []byte // the last statement that still waits for its answer
+	hailed  identity.Digest // the last contractReestablish sent; it may be referred to as well
+	reply   []byte          // the statement that answered last
+	pending []byte          // the last statement that still waits for its answer
 }
 
 // facts is what the chain shows. A height of 0 stands for "not in the chain".
@@ -84,6 +119,8 @@ type acts struct {
 	refundRate uint64       // fee rate of the last refund
 	sweepRate  uint64       // fee rate of the last sweep
 	cancelRate uint64       // fee rate of the double spend
+	settleTier uint8        // relay: the highest tier that it has broadcast
+	bumpFee    usage.Sat    // relay: fee of the last child that was made for its settlement
 }
 
 // SpendKind is how an escrow was spent.
@@ -200,6 +237,16 @@ func (c Contract) Service() bool { return c.State() == StateActive }
 // Paid is P_n, what the relay can take by the latest update: on the client's side what was given, on
 // the relay's what was received.
 func (c Contract) Paid() usage.Sat { return c.paid }
+
+// Frozen is why the contract is frozen, and the other side's signed contractReestablish that shows
+// it: evidence for a person to keep.
+func (c Contract) Frozen() (Freeze, []byte) { return c.frozen, slices.Clone(c.dispute) }
+
+// PeerReady tells whether the other side has said that it sees the funding at the agreed depth, in
+// the block in which this side sees it.
+func (c Contract) PeerReady() bool {
+	return c.ready.theirs > 0 && c.ready.theirs == c.facts.fundedAt && c.ready.theirsIn == c.ready.block
+}
 
 // Updates is n, the number of the latest update.
 func (c Contract) Updates() uint32 { return c.n }

@@ -26,6 +26,15 @@ type SignFunding struct {
 	Own      []wire.OutPoint
 }
 
+// SignBump asks the relay's wallet to sign a child of the settlement, which spends the relay's own
+// output of it back to the same script at a high fee, so that both are mined (CPFP), and to
+// broadcast it after the settlement. Where the output is not the wallet's, nothing can be done.
+type SignBump struct {
+	Parent  *wire.MsgTx
+	Tx      *wire.MsgTx
+	Prevout *wire.TxOut
+}
+
 // Broadcast asks for a transaction to be given to the network. That it is known already is success;
 // tell success with TxSeen. A failure needs nothing: it comes again with the next block.
 type Broadcast struct {
@@ -73,6 +82,7 @@ type Forget struct{}
 
 func (Send) effect()        {}
 func (SignFunding) effect() {}
+func (SignBump) effect()    {}
 func (Broadcast) effect()   {}
 func (Watch) effect()       {}
 func (Release) effect()     {}

@@ -270,8 +270,8 @@ func TestRaceAfterExpiry(t *testing.T) {
 	if !w.relay.c.Summary().Overdue {
 		t.Fatal("no alarm")
 	}
-	if w.client.c.State() != StateRefunding || w.relay.c.State() != StateClosing || len(w.chain.pool) != 1 {
-		t.Fatalf("%s, %s, %d in the pool", w.client.c.State(), w.relay.c.State(), len(w.chain.pool))
+	if w.client.c.State() != StateRefunding || w.relay.c.State() != StateClosing || len(w.chain.pool) != 2 {
+		t.Fatalf("%s, %s, %d in the pool, wanted are the settlement and its child", w.client.c.State(), w.relay.c.State(), len(w.chain.pool))
 	}
 	w.mine(1)
 	w.wantStates(StateSettled, StateSettled)

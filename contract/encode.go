@@ -30,6 +30,7 @@ type record struct {
 	spendKind uint8
 	isClosing uint8
 	isFunding uint8
+	isReady   uint8
 }
 
 func (r *record) fields() []codec.Field {
@@ -49,8 +50,22 @@ func (r *record) fields() []codec.Field {
 	f = append(f, c.talk.fields(60)...)
 	f = append(f, codec.U32(80, &c.tip), codec.U8(82, &r.isFunding), codec.U8(84, &r.seen), codec.U8(86, &r.spendKind))
 	f = append(f, c.facts.fields(88)...)
-	return append(f, codec.U32(120, &c.acts.settleFrom), codec.U64(122, &c.acts.refundRate), codec.U64(124, &c.acts.sweepRate),
+	f = append(f, codec.U32(120, &c.acts.settleFrom), codec.U64(122, &c.acts.refundRate), codec.U64(124, &c.acts.sweepRate),
 		codec.U64(126, &c.acts.cancelRate), codec.List(128, &c.cancel, maxInputs, maxWitnessBytes))
+	return append(f, r.later()...)
+}
+
+// later are fields that records of the first version do not have; each is absent when it is zero.
+func (r *record) later() []codec.Field {
+	c := r.Contract
+	return []codec.Field{
+		codec.Optional(codec.Fixed(130, c.talk.hailed[:])), codec.Optional(codec.U8(132, &c.frozen)),
+		codec.Optional(codec.Bytes(134, &c.dispute, 0, 2*maxStatement)), codec.Optional(codec.Fixed(136, c.ready.block[:])),
+		codec.Optional(codec.U8(138, &r.isReady)), codec.Optional(codec.U32(140, &c.ready.theirs)),
+		codec.Optional(codec.Fixed(142, c.ready.theirsIn[:])),
+		codec.Optional(codec.List(144, &c.opening, openingItems, maxStatement)),
+		codec.Optional(codec.U64(146, &c.acts.bumpFee)), codec.Optional(codec.U8(148, &c.acts.settleTier)),
+	}
 }
 
 func (k *closing) fields(t uint64) []codec.Field {
@@ -86,6 +101,7 @@ func (c Contract) Encode() ([]byte, error) {
 	r := record{
 		Contract: &c, rawTerms: raw, seen: uint8(c.facts.seen), spendKind: uint8(c.facts.spend.Kind),
 		isClosing: flag(c.closing), isFunding: flag(c.facts.fundingSeen),
+		isReady: flag(c.ready.said),
 	}
 	for _, coin := range c.coins {
 		r.rawCoins = append(r.rawCoins, encodeCoin(coin))
@@ -117,11 +133,12 @@ func (r *record) contract() (Contract, error) {
 	if c.terms, err = DecodeTerms(r.rawTerms); err != nil {
 		return Contract{}, code.Wrap(code.StoreCorrupt, err, "contract record")
 	}
-	if c.role > Relay || c.stage > stageAborted || r.isClosing > 1 || r.isFunding > 1 ||
+	if c.role > Relay || c.stage > stageAborted || r.isClosing > 1 || r.isFunding > 1 || r.isReady > 1 || c.frozen > lastFreeze || c.acts.settleTier >= Tiers ||
 		r.seen > uint8(SpendUnknown) || r.spendKind > uint8(SpendUnknown) {
 		return Contract{}, code.New(code.StoreCorrupt, "contract record with an unknown state")
 	}
 	c.closing, c.facts.fundingSeen = r.isClosing == 1, r.isFunding == 1
+	c.ready.said = r.isReady == 1
 	c.facts.seen, c.facts.spend.Kind = SpendKind(r.seen), SpendKind(r.spendKind)
 	for _, raw := range r.rawCoins {
 		coin, err := decodeCoin(raw)

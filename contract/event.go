@@ -2,6 +2,7 @@ package contract
 
 import (
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"relaymarket/identity"
@@ -121,7 +122,8 @@ type Close struct {
 // Settle (relay) takes P_n without the client, now: broadcasts the latest settlement, at rising fee
 // rates until it is confirmed.
 type Settle struct {
-	Key *btcec.PrivateKey // of R
+	Key     *btcec.PrivateKey // of R
+	FeeRate uint64            // the node's estimate, sat per 1,000 vB; 0: the lowest tier will do
 }
 
 // Refund (client) broadcasts the refund at a fee rate of its own choice; possible from tip E on.
@@ -149,6 +151,8 @@ type Received struct {
 	OwnReport bool
 	// Due (relay, contractRefundPayment): the least cumulative payment for which the relay closes.
 	Due usage.Sat
+	// Head (contractReestablish): the log as this side knows it.
+	Head Head
 	// Key is R, needed by the relay with contractRefundPayment.
 	Key   *btcec.PrivateKey
 	Stamp Stamp
@@ -158,11 +162,12 @@ type Received struct {
 // higher one follows; a lower one may come later, when a rescan finds it.
 type BlockConnected struct {
 	Height usage.Height
+	Hash   chainhash.Hash // of the block
 	// Txs are the transactions of the block that concern Watches; others do no harm.
 	Txs []*wire.MsgTx
 	// Key is the own contract key; needed once anything is signed.
 	Key *btcec.PrivateKey
-	// FeeRate for a refund or a sweep that is due, sat per 1,000 vB; clamped to the bounds.
+	// FeeRate for a settlement, a refund or a sweep that is due, sat per 1,000 vB; clamped to the bounds.
 	FeeRate uint64
 	Stamp   Stamp
 }

@@ -14,8 +14,9 @@ import (
 // over both senders: relay and client may speak at the same time, and a common chain would then
 // break for no fault of either.
 //
-// A request for payment that is not final stands outside: it has the Seq of its sender's last
-// message, may be lost, and is never referred to. An answer (contractOpened, contractPaymentAck)
+// A request for payment that is not final, contractReady and contractReestablish stand outside: they
+// have the Seq of their sender's last message, may be lost, and are not referred to, except that
+// contractReestablish is where the references begin anew after one side lost its memory. An answer (contractOpened, contractPaymentAck)
 // that was lost and is sent again may come after a younger message; it names what it answers.
 type Common struct {
 	identity.Header
@@ -30,8 +31,8 @@ func (c *Common) fields(body ...codec.Field) []codec.Field {
 	return append([]codec.Field{codec.Fixed(64, c.Nonce[:]), codec.U32(66, &c.Seq), codec.Fixed(68, c.Prev[:])}, body...)
 }
 
-// Message is one of the nine contract messages: *Open, *ServerAddInputs, *ClientSigned, *Opened,
-// *RequestPayment, *PaymentUpdate, *PaymentAck, *RefundPayment and *Abort.
+// Message is one of the contract messages: *Open, *ServerAddInputs, *ClientSigned, *Opened,
+// *RequestPayment, *PaymentUpdate, *PaymentAck, *RefundPayment, *Abort, *Ready and *Reestablish.
 type Message interface {
 	common() *Common
 	kind() identity.Type
@@ -88,6 +89,10 @@ func newMessage(t identity.Type) (Message, error) {
 		return new(RefundPayment), nil
 	case identity.TypeContractAbort:
 		return new(Abort), nil
+	case identity.TypeContractReady:
+		return new(Ready), nil
+	case identity.TypeContractReestablish:
+		return new(Reestablish), nil
 	}
 	return nil, code.New(code.Malformed, "a %s is no contract message", t)
 }

@@ -20,11 +20,19 @@ type life struct {
 	seen map[*party][]block // the chain as each party last saw it
 	away map[*party]bool
 	high map[*party]usage.Sat // the highest payment each has known
+	most usage.Sat            // the highest payment that the client has ever signed
+	old  map[*party]backup
+}
+
+// backup is a copy of a party's store.
+type backup struct {
+	record string
+	seen   []block
 }
 
 func newLife(rt *rapid.T) *life {
 	l := &life{
-		world: newWorld(rt), rt: rt, seen: map[*party][]block{}, away: map[*party]bool{}, high: map[*party]usage.Sat{},
+		world: newWorld(rt), rt: rt, seen: map[*party][]block{}, away: map[*party]bool{}, high: map[*party]usage.Sat{}, old: map[*party]backup{},
 	}
 	p := l.proposal()
 	p.Value = usage.Sat(rapid.Uint64Range(5_000, 130_000).Draw(rt, "V"))
@@ -72,7 +80,7 @@ func (l *life) sync(p *party) {
 	}
 	for i := same; i < len(now); i++ {
 		l.do(p, BlockConnected{
-			Height: l.chain.start + 1 + usage.Height(i), Txs: now[i].txs, Key: p.key,
+			Height: l.chain.start + 1 + usage.Height(i), Hash: now[i].hash(), Txs: now[i].txs, Key: p.key,
 			FeeRate: uint64(l.below(4_000, "rate")), Stamp: l.stamp(),
 		})
 	}
@@ -107,7 +115,7 @@ func (l *life) rate() uint64 { return 900 + uint64(l.below(4_000, "close rate"))
 // step does one random thing.
 func (l *life) step() {
 	c, r := l.client, l.relay
-	switch l.below(20, "step") {
+	switch l.below(24, "step") {
 	case 0, 1, 2, 3, 4, 5, 6:
 		l.deliverOne(l.pick("to"))
 	case 7, 8:
@@ -129,6 +137,14 @@ func (l *life) step() {
 		l.reorg(1 + l.below(4, "depth"))
 	case 17:
 		l.restart(l.pick("restart"))
+	case 18, 19:
+		l.reconnected()
+	case 20:
+		l.backUp(l.pick("backup"))
+	case 21:
+		l.restored(l.pick("restore"))
+	case 22:
+		l.wish(l.pick("ready"), AnnounceReady{l.stamp()})
 	default:
 		for range 1 + l.below(5, "blocks") {
 			l.chain.mine(func(*wire.MsgTx) bool { return l.below(4, "mined") > 0 })
@@ -143,7 +159,7 @@ func (l *life) step() {
 func (l *life) unilateral() {
 	switch l.below(7, "unilateral") {
 	case 0:
-		l.wishRelay(Settle{l.relay.key})
+		l.wishRelay(Settle{l.relay.key, uint64(l.below(40_000, "settle rate"))})
 	case 1:
 		l.wishClient(GiveUp{Code: code.Declined, Stamp: l.stamp()})
 	case 2:
@@ -213,6 +229,66 @@ func (l *life) restart(p *party) {
 	}
 }
 
+// reconnected begins a session, if both are there.
+func (l *life) reconnected() {
+	if !l.away[l.client] && !l.away[l.relay] {
+		l.wish(l.client, Reconnect{Stamp: l.stamp()})
+	}
+}
+
+// backUp copies a record that somebody may put back later. A copy from before the signatures is of no
+// use: that is what the recovery blob is for.
+func (l *life) backUp(p *party) {
+	if p.c.signed() {
+		l.old[p] = backup{l.encode(p.c), l.seen[p]}
+	}
+}
+
+// restored puts the copy back.
+func (l *life) restored(p *party) {
+	b, ok := l.old[p]
+	if !ok || l.away[p] {
+		return
+	}
+	c, err := DecodeContract([]byte(b.record))
+	if err != nil {
+		l.rt.Fatalf("restore: %v", err)
+	}
+	p.c, l.seen[p], l.high[p] = c, b.seen, 0
+	l.sync(p)
+}
+
+// agree is a session without mishaps: whatever was lost before, both then hold the same update.
+func (l *life) agree() {
+	c, r := l.client, l.relay
+	for _, p := range l.parties() {
+		l.away[p], p.inbox = false, nil
+		l.sync(p)
+	}
+	l.reconnected()
+	for len(c.inbox)+len(r.inbox) > 0 {
+		for _, p := range l.parties() {
+			if len(p.inbox) > 0 {
+				v := l.open(p.inbox[0])
+				p.inbox = p.inbox[1:]
+				l.wish(p, l.event(p, v))
+			}
+		}
+	}
+	if !c.c.signed() || !r.c.signed() || c.c.facts.spentAt > 0 || r.c.facts.spentAt > 0 {
+		return
+	}
+	if (c.c.n != r.c.n || c.c.paid != r.c.paid) && c.c.frozen == NotFrozen && r.c.frozen == NotFrozen {
+		l.rt.Fatalf("after a reconnection update %d of %d sat and %d of %d", c.c.n, c.c.paid, r.c.n, r.c.paid)
+	}
+	if c.c.paid != r.c.paid {
+		l.rt.Fatalf("after a reconnection %d and %d sat", c.c.paid, r.c.paid)
+	}
+	if (c.c.frozen == NotFrozen) != (r.c.frozen == NotFrozen) {
+		l.rt.Fatalf("only one side is frozen")
+	}
+}
+
 // invariants hold after every step.
 func (l *life) invariants() {
 	c, r := l.client.c, l.relay.c
@@ -224,8 +300,9 @@ func (l *life) invariants() {
 		l.conserved(p.c)
 		l.served(p.c)
 	}
-	if r.paid > c.paid || r.n > c.n {
-		l.rt.Fatalf("the relay has update %d of %d sat, given were %d of %d", r.n, r.paid, c.n, c.paid)
+	l.most = max(l.most, c.paid)
+	if r.paid > l.most {
+		l.rt.Fatalf("the relay has a payment of %d sat, the most that was ever signed is %d", r.paid, l.most)
 	}
 }
 
@@ -298,8 +375,8 @@ func (l *life) out(p *party) {
 	if !ok {
 		return
 	}
-	if p.role == Relay && l.paidTo(p) != s.Relay {
-		l.rt.Fatalf("the relay has %d of %d", l.paidTo(p), s.Relay)
+	if bumped := l.bumped(s.TxID); p.role == Relay && l.paidTo(p)+bumped != s.Relay {
+		l.rt.Fatalf("the relay has %d, and its child's fee was %d, of %d", l.paidTo(p), bumped, s.Relay)
 	}
 	if p.role == Client && s.Client+s.Relay+s.Fee == c.terms.Value && l.paidTo(p) == 0 && s.Client >= dustLimit+FeeFor(4_000*5/4, sweepWeight) {
 		l.rt.Fatalf("the client has nothing of %d", s.Client)
@@ -312,6 +389,7 @@ func TestAnyScheduleConservesAndEnds(t *testing.T) {
 		for range l.below(40, "steps") {
 			l.step()
 		}
+		l.agree()
 		switch l.below(3, "who survives") {
 		case 0:
 			l.alone(l.client)

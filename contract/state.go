@@ -50,11 +50,14 @@ const (
 	StateFailed    State = 15 // the funding was double-spent, or never came
 
 	StateCancelling State = 16 // client: it is double-spending the unconfirmed funding
+	StateFrozen     State = 17 // the records of the two sides contradict each other: no service, no payment
+
+	lastState = StateFrozen
 )
 
 var stateNames = [...]string{
 	"new", "opening", "offered", "verified", "signed", "complete", "funding", "active", "draining",
-	"closing", "refunding", "settled", "closed", "archived", "aborted", "failed", "cancelling",
+	"closing", "refunding", "settled", "closed", "archived", "aborted", "failed", "cancelling", "frozen",
 }
 
 // String is the state in one lower-case word.
@@ -63,6 +66,24 @@ func (s State) String() string {
 		return stateNames[s]
 	}
 	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+// Live tells whether the escrow is funded or about to be, and not spent.
+func (s State) Live() bool {
+	switch s {
+	case StateFunding, StateActive, StateDraining, StateClosing, StateRefunding, StateFrozen:
+		return true
+	}
+	return false
+}
+
+// Over tells whether the escrow is spent, or will never be funded.
+func (s State) Over() bool {
+	switch s {
+	case StateSettled, StateClosed, StateArchived, StateAborted, StateFailed:
+		return true
+	}
+	return false
 }
 
 // stage is how far the opening got: the part of the state that no block can change.
@@ -119,6 +140,8 @@ func (c Contract) liveState() State {
 		return StateClosing
 	case c.tip >= c.terms.ServiceUntil():
 		return StateDraining
+	case c.frozen != NotFrozen:
+		return StateFrozen
 	}
 	return StateActive
 }

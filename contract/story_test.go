@@ -131,8 +131,8 @@ func TestSettlementClimbsItsLadder(t *testing.T) {
 	for range 7 {
 		w.tell(w.relay, w.chain.mine(nothing))
 		fee, err := w.chain.fee(w.chain.pool[0])
-		if err != nil || len(w.chain.pool) != 1 {
-			t.Fatal(err, len(w.chain.pool))
+		if late := w.chain.tip()+1 >= w.relay.c.Terms().Expiry; err != nil || (len(w.chain.pool) == 2) != late {
+			t.Fatal(err, len(w.chain.pool), "a child is made in the last sixth and not before")
 		}
 		if len(fees) == 0 || fees[len(fees)-1] != fee {
 			fees = append(fees, fee)
@@ -147,7 +147,7 @@ func TestSettlementClimbsItsLadder(t *testing.T) {
 func TestRelaySettlesWhenItLikes(t *testing.T) {
 	w := active(t)
 	w.pay(5_000)
-	w.do(w.relay, Settle{w.relay.key})
+	w.do(w.relay, Settle{Key: w.relay.key})
 	if w.relay.c.Service() || w.relay.c.State() != StateClosing {
 		t.Fatal("service goes on")
 	}
@@ -217,7 +217,7 @@ func TestReorgOfTheFundingStopsService(t *testing.T) {
 
 func TestReorgOfTheSettlementIsRepeated(t *testing.T) {
 	w := active(t)
-	w.do(w.relay, Settle{w.relay.key})
+	w.do(w.relay, Settle{Key: w.relay.key})
 	w.mine(1)
 	w.wantStates(StateSettled, StateSettled)
 	w.chain.undo()

@@ -31,6 +31,8 @@ const (
 	TypeContractPaymentAck      Type = 38
 	TypeContractRefundPayment   Type = 39
 	TypeContractAbort           Type = 40
+	TypeContractReady           Type = 41
+	TypeContractReestablish     Type = 42
 )
 
 // Rule says what the `to` field of a statement type must be.
@@ -76,6 +78,8 @@ var typeTable = []TypeInfo{
 	{TypeContractPaymentAck, "contractPaymentAck", "relay", "client", ToParty, 1024},
 	{TypeContractRefundPayment, "contractRefundPayment", "client", "relay", ToParty, 65536},
 	{TypeContractAbort, "contractAbort", "either side", "the other", ToParty, 1024},
+	{TypeContractReady, "contractReady", "either side", "the other", ToParty, 1024},
+	{TypeContractReestablish, "contractReestablish", "either side", "the other", ToParty, 65536},
 }
 
 var typeIndex = func() map[Type]TypeInfo {

@@ -33,6 +33,29 @@ func (s *Server) requestPayments(ctx context.Context) error {
 	})
 }
 
+// sayReady tells clients when the funding of their contract has become deep enough. One that is not
+// here asks when it comes.
+func (s *Server) sayReady(ctx context.Context) error {
+	changes, done := s.runner.Changes()
+	defer done()
+	for {
+		for _, c := range s.runner.Contracts() {
+			if !c.Service() || c.ReadySaid() {
+				continue
+			}
+			m, err := s.runner.SayReady(ctx, c.ID())
+			if err == nil && !m.IsZero() {
+				s.sessions.push(c.Peer(), m)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes:
+		}
+	}
+}
+
 // mayRequestPayment is requestPayment where nobody waits for its success.
 func (s *Server) mayRequestPayment(ctx context.Context, c contract.Contract, again bool) {
 	if err := s.requestPayment(ctx, c, again); err != nil && ctx.Err() == nil {

@@ -30,27 +30,36 @@ func noise(n int) []byte {
 
 func once(d *records.Draft) { d.MaxPulls = 1 }
 
-// pushed waits for a request of the relay.
+// pushed waits for a request of the relay; what else it says is taken on the way.
 func (p *payer) pushed() contract.RequestPayment {
 	p.t.Helper()
-	select {
-	case m := <-p.sess.Pushes():
-		s, err := identity.ParseSigned(m.(*message.Contract).Statement)
-		if err != nil {
-			p.t.Fatal(err)
+	late := time.After(15 * time.Second)
+	for {
+		select {
+		case m := <-p.sess.Pushes():
+			if ask, ok := p.hear(m).(*contract.RequestPayment); ok {
+				return *ask
+			}
+		case <-late:
+			p.t.Fatal("the relay asks for nothing")
 		}
-		v, err := contract.OpenMessage(s)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		if _, err := p.runner.Receive(p.t.Context(), p.r.Key(), s); err != nil {
-			p.t.Fatal(err)
-		}
-		return *v.Message().(*contract.RequestPayment)
-	case <-time.After(15 * time.Second):
-		p.t.Fatal("the relay asks for nothing")
 	}
-	return contract.RequestPayment{}
+}
+
+func (p *payer) hear(m message.Message) contract.Message {
+	p.t.Helper()
+	s, err := identity.ParseSigned(m.(*message.Contract).Statement)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	v, err := contract.OpenMessage(s)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := p.runner.Receive(p.t.Context(), p.r.Key(), s); err != nil {
+		p.t.Fatal(err)
+	}
+	return v.Message()
 }
 
 // report is the relay's signed word on a contract.

@@ -51,7 +51,7 @@ func (s *Server) addContracts(ctx context.Context, st *Status) error {
 			continue
 		}
 		st.Promised += row.Paid
-		if c.State() < contract.StateSettled {
+		if !c.State().Over() {
 			st.Owed += row.Owed
 			st.Unsettled += row.Paid
 		}
@@ -88,6 +88,9 @@ func sentence(c contract.Contract) string {
 		return fmt.Sprintf("the funding has %d of %d confirmations", s.Depth, c.Terms().Depth)
 	case contract.StateActive:
 		return fmt.Sprintf("in service until height %d", s.ServiceUntil)
+	case contract.StateFrozen:
+		why, _ := c.Frozen()
+		return "frozen: " + why.String() + "; settle or close it"
 	case contract.StateDraining:
 		return fmt.Sprintf("near its expiry: no more service; settled alone from height %d", s.SettleFrom)
 	case contract.StateClosing:

@@ -227,6 +227,7 @@ func (s *Server) openRunner(ctx context.Context, poll time.Duration) (err error)
 	s.runner, err = runner.New(ctx, runner.Config{
 		Role: contract.Relay, Key: s.home.Key(), Seed: s.home.Seed(), Network: s.net, Params: s.params,
 		Store: s.store, Chain: s.chain, Wallet: s.wallet, Poll: poll, Now: s.now, Log: s.log,
+		Head: s.logHead,
 		Policy: runner.Policy{
 			Offer: s.ownOffer, MaxContracts: s.cfg.Offer.MaxContracts, Payout: payout, OwnReport: s.ownReport, Due: s.due,
 		},
@@ -255,6 +256,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run("offers", s.publishOffers)
 	run("expiry", s.expire)
 	run("payments", s.requestPayments)
+	run("ready", s.sayReady)
 	run("admin", s.serveAdmin)
 	outer, stopOuter := context.WithCancel(ctx)
 	defer stopOuter()

@@ -88,6 +88,18 @@ func (s *Server) ownReport(ctx context.Context, id usage.ContractID, d identity.
 	return false, nil
 }
 
+// logHead is where the log of a contract stands by its latest report.
+func (s *Server) logHead(ctx context.Context, c contract.Contract) (contract.Head, error) {
+	raw, err := s.store.Report(ctx, c.ID())
+	if k := code.Of(err); k == code.NotFound || k == code.ContractUnknown {
+		return contract.Head{}, nil
+	} else if err != nil {
+		return contract.Head{}, err
+	}
+	r, err := usage.DecodeUsageReport(raw)
+	return contract.Head{Epoch: r.LogEpoch, Size: r.Size, Root: r.Root}, err
+}
+
 // account tells a client how its contracts and its free allowance stand.
 func (s *Server) account(ctx context.Context, by identity.PublicKey) (message.Message, error) {
 	all, err := s.store.Accounts(ctx, by)

@@ -32,7 +32,7 @@ func (r *Runner) room(ctx context.Context, client identity.PublicKey) error {
 		case s == contract.StateOffered && c.Peer() == client:
 			own++
 			all++
-		case s < contract.StateClosed:
+		case !s.Over() || s == contract.StateSettled:
 			all++
 		}
 	}

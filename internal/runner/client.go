@@ -111,16 +111,17 @@ func (r *Runner) giveUp(ctx context.Context, nonce contract.Nonce, why error) (c
 	return c, why
 }
 
-// Resume sends again what still waits for an answer of the relay, and goes on from there. Call it
-// whenever there is a new session with the relay. A contract about which the relay will not talk
-// does not keep it from the others; the errors of all are given back together.
+// Resume compares every contract with the relay's record of it, sends again what still waits for an
+// answer, and goes on from there. Call it whenever there is a new session with the relay. A
+// contract about which the relay will not talk does not keep it from the others; the errors of all
+// are given back together.
 func (r *Runner) Resume(ctx context.Context, relay identity.PublicKey, ex Exchange) error {
 	var errs []error
 	for _, c := range r.Contracts() {
-		if c.Peer() != relay || c.Pending() == nil {
+		if c.Peer() != relay || c.Forgettable() {
 			continue
 		}
-		err := r.drive(ctx, c.Nonce(), ex)
+		err := r.resumeOne(ctx, c, ex)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -196,6 +197,15 @@ func (r *Runner) unanswered(c contract.Contract) error {
 
 // Pay signs a payment update for a cumulative sum and delivers it.
 func (r *Runner) Pay(ctx context.Context, id usage.ContractID, amount usage.Sat, report identity.Digest, ex Exchange) (contract.Contract, error) {
+	// A store that was put back from an old copy would sign a second update with an old number: since
+	// the start, the relay's record must have been seen once.
+	if c, err := r.Contract(id); err == nil && ex != nil {
+		if _, met := r.met.Load(c.Nonce()); !met {
+			if err := r.reestablish(ctx, c.Nonce(), ex); err != nil {
+				return c, err
+			}
+		}
+	}
 	return r.act(ctx, id, ex, func(c contract.Contract, a acting) contract.Event {
 		return contract.Pay{Amount: amount, Report: report, Key: a.key, Stamp: a.stamp}
 	})

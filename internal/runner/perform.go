@@ -34,6 +34,8 @@ func (r *Runner) performOne(ctx context.Context, nonce contract.Nonce, e contrac
 		return r.send(e, sent)
 	case contract.SignFunding:
 		return r.signFunding(ctx, nonce, e, sent)
+	case contract.SignBump:
+		return r.bump(ctx, e)
 	case contract.Broadcast:
 		return r.broadcast(ctx, nonce, e, sent)
 	case contract.Watch:
@@ -91,6 +93,31 @@ func (r *Runner) broadcast(ctx context.Context, nonce contract.Nonce, e contract
 	}
 	_, err = r.step(ctx, nonce, contract.TxSeen{Tx: e.Tx, Stamp: stamp}, sent)
 	return err
+}
+
+// bump gives the network a child of the own settlement that pays for both. Its fee is stored with
+// the contract, and a wallet that does not hold the payout script can only leave the settlement as
+// it is.
+func (r *Runner) bump(ctx context.Context, e contract.SignBump) error {
+	if !r.Wallet.Owns(e.Prevout.PkScript) {
+		r.Log.Warn("the settlement's fee is low, and its payout is not this wallet's: raise it with a child from the wallet that holds it",
+			"txid", e.Parent.TxHash().String())
+		return nil
+	}
+	op := e.Tx.TxIn[0].PreviousOutPoint
+	w, err := r.Wallet.SignOwn(e.Tx, map[wire.OutPoint]*wire.TxOut{op: e.Prevout}, []wire.OutPoint{op})
+	if err != nil {
+		return err
+	}
+	tx := e.Tx.Copy()
+	tx.TxIn[0].Witness = w[op]
+	if err := r.Chain.Broadcast(ctx, tx); err != nil {
+		r.Log.Warn("the child that raises the settlement's fee was not taken; it is tried again with the next block",
+			"parent", e.Parent.TxHash().String(), "err", err)
+		return err
+	}
+	r.Log.Info("broadcast", "what", "fee of the settlement", "txid", tx.TxHash().String())
+	return nil
 }
 
 func (r *Runner) watch(nonce contract.Nonce, e contract.Watch) {
@@ -198,7 +225,7 @@ func (r *Runner) chainEvent(nonce contract.Nonce, c contract.Contract, e chain.E
 	if err != nil {
 		return nil, err
 	}
-	return contract.BlockConnected{Height: heightOf(e), Txs: txs, Key: key, FeeRate: feeRate, Stamp: stamp}, nil
+	return contract.BlockConnected{Height: heightOf(e), Hash: e.Block.Hash, Txs: txs, Key: key, FeeRate: feeRate, Stamp: stamp}, nil
 }
 
 // transactions sorts the findings of a block by the watch's key, which is the contract's nonce.

@@ -81,7 +81,9 @@ func (r *Runner) OfferClose(ctx context.Context, id usage.ContractID, amount usa
 
 // Settle (relay) takes what the latest update gives, without the client.
 func (r *Runner) Settle(ctx context.Context, id usage.ContractID) (contract.Contract, error) {
-	return r.act(ctx, id, nil, func(c contract.Contract, a acting) contract.Event { return contract.Settle{Key: a.key} })
+	return r.act(ctx, id, nil, func(c contract.Contract, a acting) contract.Event {
+		return contract.Settle{Key: a.key, FeeRate: r.feeRate(ctx)}
+	})
 }
 
 // Pending gives this side's statements to a peer that still wait for an answer, signed, to be sent
@@ -166,6 +168,12 @@ func (r *Runner) event(ctx context.Context, nonce contract.Nonce, v contract.Ver
 		return r.accept(ctx, nonce, v, open)
 	}
 	c, ok := r.ByNonce(nonce)
+	if m, again := v.Message().(*contract.Reestablish); !ok && again && len(m.Opening) > 0 {
+		if err := r.adopt(ctx, nonce, v, m); err != nil {
+			return nil, err
+		}
+		c, ok = r.ByNonce(nonce)
+	}
 	if !ok {
 		return nil, code.New(code.ContractUnknown, "no contract with nonce %x here", nonce[:4])
 	}
@@ -182,6 +190,11 @@ func (r *Runner) event(ctx context.Context, nonce contract.Nonce, v contract.Ver
 			if e.OwnReport, err = r.Policy.OwnReport(ctx, c.ID(), m.Report); err != nil {
 				return nil, err
 			}
+		}
+	case *contract.Reestablish:
+		r.met.Store(nonce, true)
+		if e.Head, err = r.head(ctx, c); err != nil {
+			return nil, err
 		}
 	case *contract.RefundPayment:
 		if r.Policy.Due != nil {

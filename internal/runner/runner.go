@@ -64,8 +64,11 @@ type Config struct {
 	Store   Store
 	Chain   chain.Backend
 	Wallet  *wallet.Wallet
-	Policy  Policy        // relay only
-	Poll    time.Duration // between looks at the chain when no notification comes; 0: chain's default
+	Policy  Policy // relay only
+	// Head is the log of a contract as this side knows it: the relay's latest report, the latest one
+	// that the client has verified. nil: no log is compared.
+	Head func(ctx context.Context, c contract.Contract) (contract.Head, error)
+	Poll time.Duration // between looks at the chain when no notification comes; 0: chain's default
 	// OpenWait is how long a relay may take to confirm an opening that the client has signed; then
 	// the client looks for the funding itself. 0: a minute.
 	OpenWait time.Duration
@@ -94,6 +97,7 @@ type Runner struct {
 	opening sync.Mutex // one opening at a time, so that coins, places and addresses are chosen in turn
 	payouts [][]byte   // guarded by opening; relay: the wallet's addresses for earnings, so far as asked for
 	lines   sync.Map   // contract.Nonce to a channel with one place; see line
+	met     sync.Map   // contract.Nonce of those that were compared with the relay's record since the start
 	refused sync.Map   // contract.Nonce of openings that the relay has refused; see noteRefusal
 }
 
@@ -252,7 +256,7 @@ func accountState(f contract.Funds) store.AccountState {
 	switch {
 	case f.Service:
 		return store.AccountActive
-	case f.State == contract.StateFunding, f.State == contract.StateComplete, f.State == contract.StateDraining:
+	case f.State == contract.StateFunding, f.State == contract.StateComplete, f.State == contract.StateDraining, f.State == contract.StateFrozen:
 		return store.AccountOverdue
 	}
 	return store.AccountClosed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,7 +69,11 @@ func (s *side) start() {
 	}
 	params, err := runner.Params(identity.Regtest)
 	must(err)
-	s.store, err = store.OpenRelay(store.Options{Dir: "store", FS: s.fs, Network: identity.Regtest, Relay: s.key.Public()})
+	dir := "store"
+	if s.fs == nil {
+		dir = filepath.Join(s.dir, "store")
+	}
+	s.store, err = store.OpenRelay(store.Options{Dir: dir, FS: s.fs, Network: identity.Regtest, Relay: s.key.Public()})
 	must(err)
 	back, err := btcd.Dial(t.Context(), btcd.Config{Host: s.node.RPCHost(), User: s.node.RPCUser(), Pass: s.node.RPCPass(), Params: params})
 	must(err)
@@ -272,6 +277,9 @@ func TestRestartsInTheMiddle(t *testing.T) {
 	p.client.wait(c.ID(), contract.StateActive)
 	p.relay.wait(c.ID(), contract.StateActive)
 
+	if err := p.client.r.Resume(t.Context(), p.relay.key.Public(), p.exchange); err != nil {
+		t.Fatal(err)
+	}
 	// The line breaks while a payment is on its way: it is on disk, and goes on after a restart.
 	p.down = true
 	if _, err := p.client.r.Pay(t.Context(), c.ID(), 6000, identity.Digest{}, p.exchange); code.Of(err) != code.Disconnected {

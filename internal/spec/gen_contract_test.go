@@ -24,6 +24,9 @@ func (m *maker) contracts() {
 		if h.Type == identity.TypeContractRequestPayment && number(scan(m.t, s.Statement)[10].value) == 1 {
 			name += "-final"
 		}
+		if h.Type == identity.TypeContractReestablish && h.From == key("alice").Public() {
+			name += "-opening"
+		}
 		m.add("contract/"+name, "contract", "ok", "a "+name+" of one story, in which both sides are honest", signed(s))
 	}
 	m.terms()
@@ -80,6 +83,11 @@ func (m *maker) badContracts() {
 	add("final-number", "relay", "malformed", "final = 2", identity.TypeContractRequestPayment, 72, []byte{2})
 	add("inputs", "alice", "malformed", "an input declared in 20 bytes", identity.TypeContractOpen, 90, append([]byte{0, 0, 0, 20}, filler(20)...))
 	add("abort-text", "alice", "malformed", "an abort with a line feed", identity.TypeContractAbort, 72, []byte("a\n"))
+	add("ready-tip", "relay", "malformed", "a funding above the sender's tip", identity.TypeContractReady, 76, []byte{0, 0, 0, 1})
+	add("standing-heard", "relay", "malformed", "more messages heard than there can be", identity.TypeContractReestablish, 74, []byte{0x40, 0, 0, 1})
+	add("standing-unsigned", "relay", "malformed", "an update without signatures", identity.TypeContractReestablish, 82, make([]byte, 12))
+	add("standing-opening", "relay", "malformed", "an opening of one message", identity.TypeContractReestablish, 94, []byte{0, 0, 0, 1, 7})
+	add("standing-root", "relay", "malformed", "a log with a root and no size", identity.TypeContractReestablish, 86, nil)
 	add("no-nonce", "alice", "malformed", "the contract nonce is missing", identity.TypeContractOpen, 64, nil)
 	s := byType[identity.TypeContractOpened]
 	s.Proof.Sig[0] ^= 1

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
@@ -107,7 +108,7 @@ func tell(t *testing.T) *story {
 	s.toRelay(signed)
 	opened, _ := s.act(&s.relay, "relay", contract.TxSeen{Tx: s.relay.FundingTx(), Stamp: s.stamp()})
 	s.toClient(opened)
-	block := contract.BlockConnected{Height: tip + 1, Txs: []*wire.MsgTx{s.relay.FundingTx()}, FeeRate: 1_000, Stamp: s.stamp()}
+	block := contract.BlockConnected{Height: tip + 1, Hash: chainhash.Hash(identity.Tagged("spec/block")), Txs: []*wire.MsgTx{s.relay.FundingTx()}, FeeRate: 1_000, Stamp: s.stamp()}
 	block.Key = s.clientK
 	s.act(&s.client, "alice", block)
 	block.Key = s.relayK
@@ -118,6 +119,7 @@ func tell(t *testing.T) *story {
 	pay, _ := s.act(&s.client, "alice", contract.Pay{Amount: 20_000, Report: report, Key: s.clientK, Stamp: s.stamp()})
 	ack, _ := s.toRelay(pay)
 	s.toClient(ack)
+	s.meet()
 	active := s.relay
 	s.act(&s.relay, "relay", contract.OfferClose{Amount: 20_000, FeeRate: 1_000, Report: report, Key: s.relayK, Stamp: s.stamp()})
 	s.relay = active // the other way to close
@@ -128,6 +130,18 @@ func tell(t *testing.T) *story {
 	given.act(&given.client, "alice", contract.GiveUp{Code: code.Declined, Text: "not today", Stamp: given.stamp()})
 	s.all = append(s.all, given.all[1])
 	return s
+}
+
+// meet is the beginning of a session: both tell how the contract stands and that the funding is deep
+// enough. Neither takes a number, so the rest of the story is the same without it.
+func (s *story) meet() {
+	s.t.Helper()
+	head := contract.Head{Epoch: 1, Size: 5, Root: identity.Tagged("spec/root")}
+	again, _ := s.act(&s.client, "alice", contract.Reconnect{Head: head, Opening: true, Stamp: s.stamp()})
+	s.act(&s.relay, "relay", contract.Received{Message: again, Head: head, Key: s.relayK, Stamp: s.stamp()})
+	ready, _ := s.act(&s.client, "alice", contract.AnnounceReady{Stamp: s.stamp()})
+	s.all = s.all[:len(s.all)-1] // the relay's answer is the vector
+	s.toRelay(ready)
 }
 
 // witnesses sign the funding transaction with the coin's key.
