@@ -9,10 +9,11 @@ import (
 )
 
 // The relay's settlement has to be confirmed before E, where the client's refund becomes possible.
-// It begins at the tier that the node's estimate asks for and climbs by one with every third of
-// SettleBefore that passes. When the highest tier is not enough, or in the last sixth, a child of
-// the relay's own output pays for both. Fees that nothing but an estimate asks for stay within half
-// of the payment; the climb towards the deadline may take all of it, because late is worse.
+// It begins at the lowest tier, because there is time, and climbs by one with every third of
+// SettleBefore that passes; after the first third also to what the node's estimate asks for. When
+// the highest tier is below the estimate then, or in the last sixth, a child of the relay's own
+// output pays for both. Fees that an estimate asks for, and those of children, stay within half of the
+// payment; the climb towards the deadline may take all of it, because late is worse.
 
 // settleStart is the height from which the relay settles.
 func (c *Contract) settleStart() usage.Height {
@@ -39,10 +40,10 @@ func (c *Contract) tier(feeRate uint64) int {
 }
 
 // wantedTier is the highest tier that is not above the estimated fee rate, as far as the budget
-// goes: there is time to climb.
+// goes.
 func (c *Contract) wantedTier(feeRate uint64) int {
 	tier := 0
-	for tier+1 < Tiers && c.terms.SettleFeeRate*tierFactor[tier+1] <= feeRate &&
+	for !c.early() && tier+1 < Tiers && c.terms.SettleFeeRate*tierFactor[tier+1] <= feeRate &&
 		FeeFor(c.terms.SettleFeeRate*tierFactor[tier+1], settleWeight) <= c.settleBudget() {
 		tier++
 	}
@@ -86,7 +87,7 @@ const bumpWeight = 444
 // rate, or the deadline is near. Its fee only rises, by a quarter or more at a time.
 func (c *Contract) bump(parent *wire.MsgTx, rate, feeRate uint64) []Effect {
 	pressing := c.pressing()
-	if feeRate <= rate && !pressing {
+	if !pressing && (feeRate <= rate || c.early()) {
 		return nil
 	}
 	want := min(max(feeRate, rate*3/2), MaxFeeRate)
@@ -106,6 +107,12 @@ func (c *Contract) bump(parent *wire.MsgTx, rate, feeRate uint64) []Effect {
 	addInput(child, wire.OutPoint{Hash: parent.TxHash(), Index: uint32(len(parent.TxOut) - 1)}, spendSequence)
 	addOutput(child, usage.Sat(output.Value)-fee, c.terms.RelayScript)
 	return []Effect{SignBump{Parent: parent, Tx: child, Prevout: output}}
+}
+
+// early tells whether the first third of the time for settling is not over yet.
+func (c *Contract) early() bool {
+	m, err := MarginsOf(c.terms.Network)
+	return err == nil && c.tip < c.settleStart()+m.SettleBefore/Tiers
 }
 
 // pressing tells whether the last sixth of the time for settling has begun.

@@ -39,7 +39,11 @@ func TestFault21StuckFees(t *testing.T) {
 	if len(w.chain.pool) != 1 || w.packageRate() != 1_000 {
 		t.Fatalf("%d transactions at %d: nothing presses", len(w.chain.pool), w.packageRate())
 	}
-	w.stuck(30_000) // the estimate is above the highest tier
+	w.stuck(30_000) // the estimate is above the highest tier, but it is early
+	if len(w.chain.pool) != 1 || w.packageRate() != 1_000 {
+		t.Fatalf("%d transactions at %d: there is time", len(w.chain.pool), w.packageRate())
+	}
+	w.stuck(30_000)
 	if len(w.chain.pool) != 2 || w.packageRate() < 29_900 || w.packageRate() > 30_100 {
 		t.Fatalf("%d transactions at %d, wanted a package at 30000", len(w.chain.pool), w.packageRate())
 	}
