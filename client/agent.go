@@ -78,6 +78,7 @@ type Agent struct {
 	// not both paid for it.
 	flight flight
 	parts  *parts
+	seen   *seen
 	papers papers
 
 	life context.Context // of everything that outlives a call; ends with Close
@@ -125,7 +126,7 @@ func Open(o Options) (*Agent, error) {
 	a := &Agent{
 		dir: o.Dir, cfg: o.Config, network: network, now: o.Now, log: o.Log, rand: o.Rand,
 		links: newLinks(), news: newNudges(), change: make(chan struct{}, 1), faults: make(map[string]error),
-		flight: flight{records: make(map[identity.Digest]bool)}, parts: newParts(), money: newMoney(),
+		flight: flight{records: make(map[identity.Digest]bool)}, parts: newParts(), seen: newSeen(), money: newMoney(),
 	}
 	a.disk, a.farewellTime = a.freeDisk, o.Farewell
 	a.life, a.stop = context.WithCancel(context.Background())

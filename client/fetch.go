@@ -269,6 +269,7 @@ func (a *Agent) readMessage(relay identity.PublicKey, ds []download) ([]download
 	homes := make([]uint16, len(ds))
 	for i := range ds {
 		raws[i], homes[i] = ds[i].request.Statement, ds[i].home
+		m.Statements = append(m.Statements, a.seen.of(ds[i].record))
 	}
 	if len(ds) == 1 {
 		a.parts.resume(relay, &ds[0])

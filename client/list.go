@@ -207,6 +207,9 @@ func (a *Agent) takeRows(ctx context.Context, ls *listing, rows []message.Row) e
 	// By the relay's clock: by a wrong one of this machine records would be passed over for good.
 	now := identity.UnixMilli(a.now().Add(ls.c.Info().TimeOffset).UnixMilli())
 	rows = slices.DeleteFunc(slices.Clone(rows), func(r message.Row) bool {
+		if ls.from[r.From] && r.To == a.Key() {
+			a.seen.learn(r)
+		}
 		// Pieces are read when the message that names them has come.
 		return !ls.from[r.From] || r.To != a.Key() || records.IsPieceID(records.ID(r.ID)) || r.Expiry <= now
 	})

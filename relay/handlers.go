@@ -133,10 +133,12 @@ func (s *Server) one(ctx context.Context, op store.Op) (answer, error) {
 // read decides all requests in one commit, and only then sends: rows before bytes. A request
 // that fails for a reason that is no denial ends the whole read after the others were served.
 func (s *Server) read(ctx context.Context, sess *session.Server, id uint64, m *message.Read) (message.Message, error) {
+	start := time.Now()
 	ops, err := s.opener.reads(m, sess.Identity(), s.nowMilli())
 	if err != nil {
 		return nil, err
 	}
+	m.Statements = nil // a read may last, and what it holds meanwhile is small
 	answers, err := s.committer.do(ctx, ops...)
 	if err != nil {
 		return nil, err
@@ -158,9 +160,24 @@ func (s *Server) read(ctx context.Context, sess *session.Server, id uint64, m *m
 		}
 	}
 	if failed != nil {
+		if code.Of(failed) == code.NotFound {
+			even(ctx, start)
+		}
 		return nil, failed
 	}
 	return &message.ReadData{Index: uint16(len(ops) - 1), End: true}, nil
+}
+
+// evenTime is when a request that found nothing is answered, at the earliest: the time that a lookup
+// takes must not tell who may not know it whether there is something.
+const evenTime = 25 * time.Millisecond
+
+// even waits until evenTime after the start of a request.
+func even(ctx context.Context, start time.Time) {
+	select {
+	case <-time.After(time.Until(start.Add(evenTime))):
+	case <-ctx.Done():
+	}
 }
 
 // serve sends one record in pieces, the header with the first.
@@ -196,7 +213,7 @@ func (s *Server) inventory(ctx context.Context, by identity.PublicKey, m *messag
 	if err != nil {
 		return nil, err
 	}
-	return &message.InventoryPage{Rows: rows(p.Rows), Through: uint64(p.Through), More: p.More, StoreEpoch: s.store.StoreEpoch()}, nil
+	return &message.InventoryPage{Rows: rows(p.Rows, m.Role), Through: uint64(p.Through), More: p.More, StoreEpoch: s.store.StoreEpoch()}, nil
 }
 
 // page bounds a wish for rows by the relay's own limit.
@@ -207,12 +224,16 @@ func (s *Server) page(wish uint16) int {
 	return int(wish)
 }
 
-func rows(in []store.InboxRow) []message.Row {
+// rows makes the rows of a list. Only receivers need the statements: a sender has its own.
+func rows(in []store.InboxRow, role message.Role) []message.Row {
 	out := make([]message.Row, len(in))
 	for i, r := range in {
 		out[i] = message.Row{
 			Digest: r.Digest, From: r.From, To: r.To, ID: string(r.ID), Arrival: uint64(r.Arrival), Size: r.Size,
 			Expiry: r.Expiry, Home: r.Home, Tag: r.Tag, PullsLeft: r.PullsLeft,
+		}
+		if role == message.RoleReceiver {
+			out[i].Statement = r.Statement
 		}
 	}
 	return out
@@ -231,7 +252,7 @@ func (s *Server) listen(ctx context.Context, sess *session.Server, id uint64, m 
 			return err
 		}
 		if first || len(p.Rows) > 0 {
-			err := sess.Send(ctx, id, &message.ListenEvent{Rows: rows(p.Rows), Through: uint64(p.Through), More: p.More})
+			err := sess.Send(ctx, id, &message.ListenEvent{Rows: rows(p.Rows, message.RoleReceiver), Through: uint64(p.Through), More: p.More})
 			if err != nil {
 				return err
 			}
@@ -269,6 +290,7 @@ func (s *Server) acknowledge(ctx context.Context, sess *session.Server, m *messa
 // each decides the good ones of many operations and gives every one its result and, where there
 // is one, its signed receipt.
 func (s *Server) each(ctx context.Context, sess *session.Server, ops []store.Op, errs []error) ([][]byte, []message.Result, error) {
+	start, missed := time.Now(), false
 	var good []store.Op
 	for _, op := range ops {
 		if op != nil {
@@ -290,9 +312,13 @@ func (s *Server) each(ctx context.Context, sess *session.Server, ops []store.Op,
 			}
 		}
 		results[i] = message.NewResult(e)
+		missed = missed || code.Of(e) == code.NotFound
 		if code.Of(e) == code.BadSignature {
 			sess.Strike()
 		}
+	}
+	if missed {
+		even(ctx, start)
 	}
 	return receipts, results, nil
 }

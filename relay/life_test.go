@@ -163,8 +163,9 @@ func TestExpiryOnARunningRelay(t *testing.T) {
 	if got := bob.denied(digestOf(t, kept, 0)); got != 0 {
 		t.Errorf("the other record is denied for %d", got)
 	}
-	if got := bob.denied(digestOf(t, w, 0)); got != usage.ReasonNone {
-		t.Errorf("after it was purged the record is denied for %d", got)
+	m := showing(bob.request(digestOf(t, w, 0), 1000), header(t, w, 0).Statement)
+	if _, no, err := bob.read(m); err != nil || no == nil || no.Reason != usage.ReasonNone {
+		t.Errorf("after it was purged the record is denied for %+v %v", no, err)
 	}
 }
 

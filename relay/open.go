@@ -115,6 +115,9 @@ func (o *opener) reads(m *message.Read, by identity.PublicKey, now identity.Unix
 	if err != nil {
 		return nil, err
 	}
+	if len(m.Statements) > len(all) {
+		return nil, code.New(code.Malformed, "%d statements are shown with %d requests", len(m.Statements), len(all))
+	}
 	if m.Offset != 0 && len(all) != 1 {
 		return nil, code.New(code.Malformed, "only a single read can be resumed")
 	}
@@ -130,7 +133,14 @@ func (o *opener) reads(m *message.Read, by identity.PublicKey, now identity.Unix
 		if r.NotAfter < now {
 			return nil, code.New(code.Expired, "the read request was valid until %d s ago", (now-r.NotAfter)/1000)
 		}
-		ops[i] = store.ReadOp{Request: r, Home: homeHint(m.Homes, i), Offset: m.Offset}
+		op := store.ReadOp{Request: r, Home: homeHint(m.Homes, i), Offset: m.Offset}
+		if i < len(m.Statements) && len(m.Statements[i]) > 0 {
+			if err := r.CheckEntitled(m.Statements[i]); err != nil {
+				return nil, err
+			}
+			op.Entitled = true
+		}
+		ops[i] = op
 	}
 	return ops, nil
 }

@@ -4,6 +4,7 @@ import (
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/codec"
+	"relaymarket/records"
 )
 
 // MaxRequestLife is the longest time, in milliseconds, for which a read request can be valid.
@@ -51,6 +52,24 @@ func DecodeReadRequest(raw []byte) (ReadRequest, error) {
 type VerifiedReadRequest struct {
 	ReadRequest
 	verified
+}
+
+// CheckEntitled checks what a reader shows of the record that it asks for: the record's statement.
+// That its digest is the one of the request, and that it names the request's signer as receiver,
+// is enough without the sender's signature: nobody can find another statement with the digest of
+// a record, so who is not its receiver can only show statements of records that do not exist.
+// Errors carry code Malformed or Forbidden.
+func (r VerifiedReadRequest) CheckEntitled(statement []byte) error {
+	h, err := records.DecodeHeader(statement)
+	switch {
+	case err != nil:
+		return err
+	case h.Network != r.Network || identity.StatementDigest(identity.TypeRecord, statement) != r.Record:
+		return code.New(code.Malformed, "the statement that is shown is not that of record %s", r.Record.Short())
+	case h.To != r.From:
+		return code.New(code.Forbidden, "record %s is for another identity than the request's signer", r.Record.Short())
+	}
+	return nil
 }
 
 // OpenReadRequest decodes and verifies.

@@ -19,10 +19,11 @@ type Row struct {
 	Home      uint16             // home shard, to be given back as a hint
 	Tag       []byte             // the sender's tag
 	PullsLeft uint16             // paid reads that the sender still allows
+	Statement []byte             // the record's statement, without proof; empty in lists of a sender
 }
 
 const (
-	maxRow   = 512
+	maxRow   = 1024
 	maxIDLen = 64
 	maxTag   = 32
 )
@@ -33,6 +34,7 @@ func (r *Row) fields() []codec.Field {
 		codec.String(6, &r.ID, 1, maxIDLen), codec.U64(8, &r.Arrival), codec.U32(10, &r.Size),
 		codec.U64(12, &r.Expiry), codec.Optional(codec.U16(14, &r.Home)),
 		codec.Optional(codec.Bytes(16, &r.Tag, 0, maxTag)), codec.Optional(codec.U16(18, &r.PullsLeft)),
+		codec.Optional(codec.Bytes(20, &r.Statement, 0, maxStatement)),
 	}
 }
 

@@ -22,7 +22,7 @@ const testLimit = 4 << 20
 func samples() []Message {
 	row := Row{
 		Digest: identity.Digest{1}, From: identity.PublicKey{2}, To: identity.PublicKey{3}, ID: "a.b-c_1", Arrival: 4,
-		Size: 5, Expiry: 6, Home: 7, Tag: []byte("tag"), PullsLeft: 8,
+		Size: 5, Expiry: 6, Home: 7, Tag: []byte("tag"), PullsLeft: 8, Statement: []byte{9},
 	}
 	results := []Result{{}, {code.NotFound, "not here"}}
 	receipts := [][]byte{[]byte("receipt"), {}}
@@ -32,7 +32,7 @@ func samples() []Message {
 		&Auth{identity.PublicKey{1}, [64]byte{2}}, &Welcome{identity.PublicKey{1}, 2},
 		&Error{code.Busy, "wait", 3}, &Error{Code: 65535}, &Ping{}, &Ping{1}, &Pong{1, 2}, &OK{}, &Cancel{1},
 		&Write{[][]byte{{1}, {2}}, [][]byte{{}, {3}}}, &Written{[]byte{1}},
-		&Read{[]byte{1}, NewHomes(1, 512), 4096}, &ReadData{1, []byte{2}, 3, []byte{4}, true, []byte{5}, true}, &ReadData{},
+		&Read{[]byte{1}, NewHomes(1, 512), 4096, [][]byte{{1}, {}}}, &ReadData{1, []byte{2}, 3, []byte{4}, true, []byte{5}, true}, &ReadData{},
 		&Inventory{RoleSender, 1, 2, 3}, &InventoryPage{Rows: []Row{row, row}, Through: 1, More: true, StoreEpoch: [16]byte{2}},
 		&Listen{1}, &ListenEvent{Rows: []Row{row}, Through: 1, More: true}, &ListenEvent{},
 		&Delete{[]byte{1}, NewHomes(3)}, &Deleted{Receipts: receipts, Results: results},
@@ -158,6 +158,8 @@ func TestEncodeRefuses(t *testing.T) {
 		"third role":        &Inventory{Role: 3},
 		"row without id":    &ListenEvent{Rows: []Row{{}}},
 		"long tag":          &ListenEvent{Rows: []Row{{ID: "a", Tag: make([]byte, 33)}}},
+		"long statement":    &ListenEvent{Rows: []Row{{ID: "a", Statement: make([]byte, 513)}}},
+		"shown too much":    &Read{Requests: []byte{1}, Statements: [][]byte{make([]byte, 513)}},
 		"uneven outcomes":   &Deleted{Receipts: [][]byte{{}}},
 		"uneven outcomes 2": &Acknowledged{Results: []Result{{}}},
 		"success with text": &Deleted{Receipts: [][]byte{{}}, Results: []Result{{Text: "x"}}},

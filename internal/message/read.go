@@ -51,7 +51,14 @@ type Read struct {
 	Requests []byte // identity.Bundle of readRequest statements
 	Homes    Homes  // hints, one per request
 	Offset   uint32 // where to resume, in bytes of content, at a chunk; only with one request
+	// Statements are the statements of the records that the requests name, in their order, empty
+	// where the reader does not know it. Who shows one gets a signed denial also of a record that
+	// the relay does not have.
+	Statements [][]byte
 }
+
+// maxStatement bounds the statement of a record, in bytes; the longest one has 267.
+const maxStatement = 512
 
 // Type is the message's number.
 func (*Read) Type() Type { return TypeRead }
@@ -59,6 +66,7 @@ func (*Read) Type() Type { return TypeRead }
 func (m *Read) fields() []codec.Field {
 	return []codec.Field{
 		codec.Bytes(0, &m.Requests, 1, MaxBundle), homesField(2, &m.Homes), codec.Optional(codec.U32(4, &m.Offset)),
+		codec.Optional(codec.List(6, &m.Statements, MaxItems, maxStatement)),
 	}
 }
 

@@ -40,6 +40,7 @@ func (m *maker) messages() []message.Message {
 	row := message.Row{
 		Digest: identity.StatementDigest(identity.TypeRecord, m.batch()[0].Statement), From: key("alice").Public(), To: key("bob").Public(),
 		ID: "a", Arrival: 1_790_000_000_000_123, Size: 250, Expiry: now + 86_400_000, Home: 42, Tag: []byte("tag"), PullsLeft: 3,
+		Statement: m.batch()[0].Statement,
 	}
 	results := []message.Result{{}, {Code: code.NotFound, Text: "not here"}}
 	receipts := [][]byte{g["deleteReceipt"].Bytes(), {}}
@@ -50,7 +51,7 @@ func (m *maker) messages() []message.Message {
 		&message.Error{Code: code.Busy, Text: "too much at once", RetryAfter: 500}, &message.Ping{Nonce: 7}, &message.Pong{Nonce: 7, Time: now},
 		&message.Write{Bundles: [][]byte{write}, Contents: [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d"), []byte("e")}},
 		&message.Written{Receipt: g["receipt"].Bytes()},
-		&message.Read{Requests: one("bob", g["readRequest"]), Homes: message.NewHomes(42), Offset: 4096},
+		&message.Read{Requests: one("bob", g["readRequest"]), Homes: message.NewHomes(42), Offset: 4096, Statements: [][]byte{m.batch()[0].Statement}},
 		&message.ReadData{Index: 1, Header: m.batch()[0].Bytes(), Offset: 4096, Data: []byte("data"), Last: true, Denial: g["denial"].Bytes(), End: true},
 		&message.Inventory{Role: message.RoleSender, After: 1, Before: 2, Limit: 3},
 		&message.InventoryPage{Rows: []message.Row{row, row}, Through: 1_790_000_000_000_124, More: true, StoreEpoch: [16]byte{7}},

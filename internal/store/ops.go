@@ -28,6 +28,9 @@ type ReadOp struct {
 	Request usage.VerifiedReadRequest
 	Home    Shard
 	Offset  uint32 // resume: content bytes that the receiver already has
+	// Entitled tells that the signer has shown to be the record's receiver, whether the record is
+	// here or not (usage.VerifiedReadRequest.CheckEntitled).
+	Entitled bool
 }
 
 // DeleteOp deletes one record at its sender's order.
@@ -93,6 +96,7 @@ type InboxRow struct {
 	Home      Shard
 	Tag       []byte
 	PullsLeft uint16
+	Statement []byte // the record's statement
 }
 
 // Page is a part of an inventory. The reader's next cursor is Through, never an arrival of a

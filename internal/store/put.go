@@ -72,7 +72,7 @@ func (t *tx) storeRecords(w *writing, s *step) []Arrived {
 	for i, r := range w.Records {
 		h, end := r.Header(), w.facts[i].CustodyEnd(w.until)
 		places[i] = place{w.home, bucketAt(end), w.arrival + usage.Arrival(i)}
-		out[i] = Arrived{h.To, inboxRow(r.Digest(), h, places[i], w.facts[i].Stored, end, h.MaxPulls)}
+		out[i] = Arrived{h.To, inboxRow(r.Digest(), h, r.Signed().Statement, places[i], w.facts[i].Stored, end)}
 		row := recordRow{
 			contract: w.Order.Contract, receipt: w.receipt, order: w.Order.Digest(), orderBucket: w.bucket,
 			accepted: w.at, end: end, header: r.Signed().Bytes(),
@@ -122,9 +122,10 @@ func (t *tx) claim(s *step, h records.Header, p place, row InboxRow) {
 	s.early(phaseClaims, shard, refKey(p.bucket, key), c.encode())
 }
 
-func inboxRow(d identity.Digest, h records.Header, p place, size uint64, end identity.UnixMilli, left uint16) InboxRow {
+// inboxRow is the row of a record with all of its pulls.
+func inboxRow(d identity.Digest, h records.Header, statement []byte, p place, size uint64, end identity.UnixMilli) InboxRow {
 	return InboxRow{
 		Digest: d, From: h.From, To: h.To, ID: h.ID, Arrival: p.arrival, Size: uint32(size),
-		Expiry: end, Home: uint16(p.home), Tag: h.Tag, PullsLeft: left,
+		Expiry: end, Home: uint16(p.home), Tag: h.Tag, PullsLeft: h.MaxPulls, Statement: statement,
 	}
 }

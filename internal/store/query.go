@@ -137,8 +137,9 @@ func (r *Relay) readRows(ctx context.Context, shard uint8, ps []place, rows map[
 			return err
 		}
 		if v.live(identity.UnixMilli(r.shown.Load())) {
-			left := v.MaxPulls - uint16(min(used, uint64(v.MaxPulls)))
-			rows[p] = inboxRow(v.digest, v.Header, p, v.size(), v.end, left)
+			row := inboxRow(v.digest, v.Header, v.signed.Statement, p, v.size(), v.end)
+			row.PullsLeft -= uint16(min(used, uint64(v.MaxPulls)))
+			rows[p] = row
 		}
 	}
 	return nil

@@ -80,11 +80,14 @@ func errNoRecord(d identity.Digest) error {
 	return code.New(code.NotFound, "no record %s of this identity", d.Short())
 }
 
+// readFirst answers a request for the first time. Only the record's receiver is denied anything: a
+// record that is here, or whose tombstone is, tells who that is; of one that is not the relay knows
+// nothing, so the reader must have shown it.
 func (t *tx) readFirst(op ReadOp, s *step, v *stored) (answered, Outcome, error) {
-	if v == nil {
+	switch {
+	case v == nil && op.Entitled:
 		return t.deny(op, usage.ReasonNone, nil)
-	}
-	if v.To != op.Request.From {
+	case v == nil || v.To != op.Request.From:
 		return answered{}, Outcome{}, errNoRecord(op.Request.Record)
 	}
 	reason, evidence, err := t.refusal(v, op.Request.From)

@@ -263,6 +263,9 @@ func TestDenials(t *testing.T) {
 		a := w.contract(alice)
 		w.fund(a)
 		r := w.record(draft{from: alice, to: bob, size: 10})
+		unshown := w.request(r)
+		unshown.Entitled = false
+		w.refused(unshown, code.NotFound)
 		before := w.denied(w.request(r), usage.ReasonNone)
 		out := w.do(w.order(a, r))
 		rec, err := usage.DecodeReceipt(out.Statement)
@@ -278,6 +281,9 @@ func TestDenials(t *testing.T) {
 		w.denied(w.request(r), usage.ReasonSuspended)
 		a.State = AccountActive
 		w.fund(a)
+		unshown = w.request(r)
+		unshown.Entitled = false
+		w.do(unshown) // who the receiver is of what is here is known
 		small := w.request(r)
 		small.Request.MaxBytes = 5
 		w.refused(small, code.TooLarge)
@@ -293,7 +299,7 @@ func TestDenials(t *testing.T) {
 		if last.AsOfMs < r.Header().Expiry() {
 			t.Fatal("a denial after the end looks like a loss")
 		}
-		w.logKinds(a, usage.RowWrite, usage.RowExpire)
+		w.logKinds(a, usage.RowWrite, usage.RowRead, usage.RowExpire)
 		w.allReleased(a)
 	})
 }

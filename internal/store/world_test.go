@@ -201,7 +201,8 @@ func (w *world) request(r records.Record) ReadOp {
 	}
 	v, err := usage.OpenReadRequestVerified(w.signed(q.Encode()))
 	w.must(err)
-	return ReadOp{Request: v, Home: NoShard}
+	w.must(v.CheckEntitled(r.Signed().Statement))
+	return ReadOp{Request: v, Home: NoShard, Entitled: true}
 }
 
 func (w *world) deletion(r records.Record) DeleteOp {
