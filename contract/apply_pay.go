@@ -38,6 +38,9 @@ func (e Pay) apply(c *Contract) ([]Effect, error) {
 	if c.acked < c.n {
 		return nil, code.New(code.Busy, "payment %d is not acknowledged yet", c.n)
 	}
+	if c.n >= maxSeq {
+		return nil, code.New(code.LimitExceeded, "the update numbers of this contract are used up")
+	}
 	p := snap(c.terms.Value, min(e.Amount, usage.MaxSat))
 	if err := c.checkPayment(p); err != nil {
 		return nil, err

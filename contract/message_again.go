@@ -90,8 +90,8 @@ func (m *Reestablish) check() error {
 	switch {
 	case m.Closing > 1 || m.State > lastState || m.Frozen > lastFreeze:
 		return code.New(code.Malformed, "closing %d, state %d, frozen %d", m.Closing, m.State, m.Frozen)
-	case m.Heard > maxSeq || m.Seq > maxSeq:
-		return code.New(code.Malformed, "message numbers %d and %d, at most %d are used", m.Seq, m.Heard, maxSeq)
+	case m.Heard > maxSeq || m.Seq > maxSeq || m.N > maxSeq: // N is in no signature of the client: whoever shows an update may claim any
+		return code.New(code.Malformed, "message numbers %d and %d, update %d, at most %d are used", m.Seq, m.Heard, m.N, maxSeq)
 	case (m.N == 0) != l[0].IsZero() || m.N == 0 && m.Amount != 0:
 		return code.New(code.Malformed, "update %d of %d sat with other signatures than it has", m.N, m.Amount)
 	case (m.Log.Size == 0) != m.Log.Root.IsZero() || m.Log.Size > usage.MaxLogSize:

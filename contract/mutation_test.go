@@ -19,6 +19,7 @@ var free = map[identity.Type][]uint64{
 	identity.TypeContractRequestPayment: {66, 74, 76, 78, 68}, // an ask is a wish
 	identity.TypeContractPaymentUpdate:  {76},                 // the report; the caller says whose it is
 	identity.TypeContractAbort:          {70, 72},
+	identity.TypeContractReady:          {76}, // the sender's tip
 }
 
 func isFree(k identity.Type, typ uint64, final bool) bool {
@@ -67,6 +68,35 @@ var attacks = map[string]func(failer) (*world, *party, *party, identity.Signed){
 		return w, w.client, w.relay, s
 	},
 	"abort": aborting,
+	"ready": func(t failer) (*world, *party, *party, identity.Signed) {
+		w := active(t)
+		w.do(w.client, AnnounceReady{w.stamp()})
+		return w, w.client, w.relay, w.relay.inbox[0]
+	},
+	"readyAnswer": func(t failer) (*world, *party, *party, identity.Signed) {
+		w := active(t)
+		w.do(w.relay, AnnounceReady{w.stamp()})
+		return w, w.relay, w.client, w.client.inbox[0]
+	},
+	"reestablish": func(t failer) (*world, *party, *party, identity.Signed) {
+		w, _ := paid(t) // the relay lacks the last update
+		w.do(w.client, Reconnect{Stamp: w.stamp()})
+		return w, w.client, w.relay, w.relay.inbox[0]
+	},
+	"reestablishAnswer": func(t failer) (*world, *party, *party, identity.Signed) {
+		w := active(t)
+		w.pay(5_000)
+		w.do(w.client, Reconnect{Stamp: w.stamp()})
+		w.do(w.relay, w.event(w.relay, w.open(w.relay.inbox[0])))
+		return w, w.relay, w.client, w.client.inbox[0]
+	},
+	"adopt": func(t failer) (*world, *party, *party, identity.Signed) {
+		w := active(t)
+		w.pay(5_000)
+		w.relay.c = Contract{} // restored from a copy that is older than the contract
+		w.do(w.client, Reconnect{Opening: true, Stamp: w.stamp()})
+		return w, w.client, w.relay, w.relay.inbox[0]
+	},
 }
 
 // equal compares what a proposal fixes.
@@ -126,7 +156,7 @@ func attack(t *testing.T, w *world, from, to *party, honest identity.Signed, m m
 	if to == w.relay {
 		victim = x.relay
 	}
-	if err := x.try(victim, x.event(victim, v)); err != nil {
+	if err := x.take(victim, v); err != nil {
 		coded(t, m, err)
 		return
 	}
@@ -138,6 +168,23 @@ func attack(t *testing.T, w *world, from, to *party, honest identity.Signed, m m
 		}
 	}
 	survives(t, x, to.c, victim, v, m)
+}
+
+// take gives a message to a party. One that has lost the contract adopts it first, and catches up with the chain.
+func (w *world) take(p *party, v Verified) error {
+	if _, ok := v.Message().(*Reestablish); !ok || p.c.stage != stageNew {
+		return w.try(p, w.event(p, v))
+	}
+	if err := w.try(p, Adopt{Message: v, Key: KeyOf(p.key), Tip: w.chain.start}); err != nil {
+		return err
+	}
+	for i, b := range w.chain.blocks {
+		w.do(p, BlockConnected{
+			Height: w.chain.start + 1 + usage.Height(i), Hash: b.hash(), Txs: b.txs, Key: p.key, FeeRate: 2_000, Stamp: w.stamp(),
+		})
+	}
+	_ = w.try(p, w.event(p, v)) // the update that it brings may be none
+	return nil
 }
 
 func coded(t *testing.T, m mutant, err error) {
@@ -152,7 +199,7 @@ func coded(t *testing.T, m mutant, err error) {
 func survives(t *testing.T, w *world, before Contract, victim *party, v Verified, m mutant) {
 	t.Helper()
 	c := victim.c
-	if c.paid < before.paid || c.role == Client && before.n > 0 && (c.paid != before.paid || c.n != before.n) {
+	if c.paid < before.paid || c.role == Client && before.n > 0 && (c.paid != before.paid || c.n != before.n && v.Message().kind() != identity.TypeContractReestablish) {
 		t.Fatalf("field %d %s: paid were %d, are %d", m.typ, m.how, before.paid, c.paid)
 	}
 	if before.stage != stageNew && !before.terms.equal(c.terms) {
@@ -209,7 +256,7 @@ func (w *world) out(t *testing.T, p *party, agreed usage.Sat, m mutant) {
 		}
 		return
 	}
-	if s, _, ok := c.Spend(); ok && (s.Relay+s.Fee < agreed || w.paidTo(p) != s.Relay) {
+	if s, _, ok := c.Spend(); ok && (s.Relay+s.Fee < agreed || w.paidTo(p)+w.bumped(s.TxID) != s.Relay) {
 		t.Fatalf("field %d %s: the relay has %d, paid were %d: %+v", m.typ, m.how, w.paidTo(p), agreed, c.Summary())
 	}
 }
@@ -263,7 +310,9 @@ func TestMutations(t *testing.T) {
 			if n.tried < 100 || n.refused < 50 {
 				t.Errorf("%d mutants, %d refused", n.tried, n.refused)
 			}
-			w.do(to, w.event(to, w.open(s))) // what was refused has changed nothing
+			if err := w.take(to, w.open(s)); err != nil {
+				t.Errorf("what was refused has changed something: %v", err)
+			}
 			t.Logf("%d mutations: %d refused, %d taken without harm", n.tried, n.refused, n.taken)
 			all.add(n)
 		})
@@ -291,6 +340,10 @@ func mayChoose(to *party, m mutant, honest identity.Signed) bool {
 	switch {
 	case k == identity.TypeContractOpen || isFree(k, m.typ, final):
 		return true
+	case k == identity.TypeContractReestablish:
+		return mayStand(to.c, m.typ, other.(*Reestablish))
+	case k == identity.TypeContractReady && (m.typ == 66 || m.typ == 68): // it stands outside of the numbering
+		return to.c.knows(other.common().Prev)
 	case m.typ == 66: // a higher number is as good; an answer may come late
 		return other.common().Seq > to.c.talk.in || k == identity.TypeContractOpened || k == identity.TypeContractPaymentAck
 	case m.typ == 68: // an older message of this contract, or none yet
@@ -303,6 +356,20 @@ func mayChoose(to *party, m mutant, honest identity.Signed) bool {
 		return other.(*RefundPayment).N == to.c.n+1
 	}
 	return false
+}
+
+// mayStand tells whether a side may say so of itself: all but which contract it is about, and an update that is later than
+// the receiver's and that the client did not sign.
+func mayStand(c Contract, typ uint64, m *Reestablish) bool {
+	switch typ {
+	case 76:
+		// The number of an update is in no signature: another one for a sum that is signed is the word of whoever says it, and
+		// keeps nobody else's money back.
+		return m.N <= maxSeq
+	case 78, 82: // who has lost the contract keeps the first payment if the update does not hold
+		return c.stage == stageNew || m.N < c.n || m.N == c.n && m.Amount == c.paid
+	}
+	return typ >= 66 && typ != 70
 }
 
 // TestEveryContractMessageIsAttacked fails when there is a contract message that attacks does not know.
