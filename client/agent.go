@@ -169,12 +169,13 @@ func (a *Agent) open(o Options) (err error) {
 	a.runner, err = runner.New(a.life, runner.Config{
 		Role: contract.Client, Key: a.home.Key(), Seed: a.home.Seed(), Network: a.network, Params: a.params,
 		Store: a.store, Chain: a.chain, Wallet: a.wallet, Poll: o.Poll, Now: a.now, Rand: a.rand, Log: a.log,
-		Head: a.logHead,
+		Head: a.logHead, Signed: a.signed,
 	})
 	if err != nil {
 		return err
 	}
 	a.wire()
+	a.keepRecoveries()
 	_, err = a.ownDocument(a.life)
 	return err
 }

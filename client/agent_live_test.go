@@ -35,6 +35,7 @@ func (p *person) run() (stop func()) {
 		}
 	})
 	p.t.Cleanup(stop)
+	p.halt = stop
 	return stop
 }
 

@@ -112,6 +112,7 @@ func (r *relayOf) ref() identity.RelayRef {
 
 // person is an agent that can be stopped and opened again on its directory.
 type person struct {
+	halt func() // ends the last run
 	*client.Agent
 	t   *testing.T
 	dir string

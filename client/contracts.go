@@ -90,8 +90,8 @@ func (a *Agent) describe(ctx context.Context, c contract.Contract, book *message
 		ExpiryHeight: t.Expiry, TipHeight: s.Tip, NextDeadline: nextDeadline(c),
 		Confirmations: s.Depth, FundingDepth: t.Depth,
 	}
-	if tx := c.FundingTx(); tx != nil {
-		i.FundingTxid = tx.TxHash().String()
+	if escrow, ok := c.Escrow(); ok {
+		i.FundingTxid = escrow.Hash.String()
 	}
 	if w, err := c.WorstCase(); err == nil {
 		i.FundFee = w.FundFee

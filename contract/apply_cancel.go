@@ -12,6 +12,9 @@ func (c *Contract) cancellable() error {
 	if err := c.want(Client, StateSigned, StateFunding, StateCancelling); err != nil {
 		return err
 	}
+	if c.recovered() {
+		return code.New(code.BadState, "the coins of a recovered contract are not known here")
+	}
 	if c.depth() > 0 {
 		return code.New(code.BadState, "the funding is confirmed")
 	}

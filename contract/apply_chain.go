@@ -193,6 +193,8 @@ func (c *Contract) due(key *btcec.PrivateKey, feeRate uint64) ([]Effect, error) 
 	case len(c.cancel) > 0:
 		tx, err := c.cancelled(c.acts.cancelRate, c.cancel)
 		return []Effect{Broadcast{tx, ForCancel}}, err
+	case c.recovered():
+		return nil, nil // the transaction is not known, only its id
 	case c.stage == stageSigned:
 		// The relay may still refuse: whether to publish alone is the client's choice.
 		return nil, nil

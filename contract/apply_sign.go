@@ -173,6 +173,9 @@ func (e PublishFunding) apply(c *Contract) ([]Effect, error) {
 	if err := c.want(Client, StateSigned, StateFunding); err != nil {
 		return nil, err
 	}
+	if c.recovered() {
+		return nil, code.New(code.BadState, "the funding of a recovered contract is not known here")
+	}
 	return []Effect{c.fund()}, nil
 }
 

@@ -218,7 +218,7 @@ func (c Contract) escrow() wire.OutPoint {
 // FundingTx is the funding transaction, with witnesses where this side has them; nil until the
 // terms are complete.
 func (c Contract) FundingTx() *wire.MsgTx {
-	if !c.complete() {
+	if !c.complete() || c.recovered() {
 		return nil
 	}
 	tx, err := c.terms.FundingTx(c.coins, c.change)

@@ -34,6 +34,8 @@ type API interface {
 	ContractClose(ctx context.Context, id usage.ContractID, how string) (client.ContractInfo, error)
 	ContractRefund(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error)
 	ContractCancel(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error)
+	ContractRecovery(ctx context.Context, id usage.ContractID) (client.RecoveryInfo, error)
+	Recover(ctx context.Context, text string) (client.ContractInfo, error)
 	Usage(ctx context.Context, id usage.ContractID, entries bool) (client.UsageInfo, error)
 	Audit(ctx context.Context, id usage.ContractID) (client.AuditResult, error)
 
@@ -74,6 +76,8 @@ const (
 	nameContractClose   = "contract-close"
 	nameContractRefund  = "contract-refund"
 	nameContractCancel  = "contract-cancel"
+	nameRecovery        = "contract-recovery"
+	nameRecover         = "recover"
 	nameUsage           = "usage"
 	nameAudit           = "audit"
 	nameEvidence        = "evidence"
@@ -95,6 +99,9 @@ type (
 	contactRequest struct {
 		File  []byte `json:"file"`
 		Label string `json:"label"`
+	}
+	recoverRequest struct {
+		Text string `json:"recovery"`
 	}
 	whoRequest struct {
 		Who string `json:"who"`

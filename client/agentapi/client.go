@@ -192,6 +192,16 @@ func (c *Client) ContractRefund(ctx context.Context, id usage.ContractID, feeRat
 	return ask[client.ContractInfo](ctx, c, nameContractRefund, contractRequest{Contract: id, FeeRateSatVB: feeRateSatVB})
 }
 
+// ContractRecovery is the way back into a contract with the phrase alone.
+func (c *Client) ContractRecovery(ctx context.Context, id usage.ContractID) (client.RecoveryInfo, error) {
+	return ask[client.RecoveryInfo](ctx, c, nameRecovery, contractRequest{Contract: id})
+}
+
+// Recover brings a contract back from its recovery.
+func (c *Client) Recover(ctx context.Context, text string) (client.ContractInfo, error) {
+	return ask[client.ContractInfo](ctx, c, nameRecover, recoverRequest{text})
+}
+
 // ContractCancel takes the coins of an unconfirmed opening back.
 func (c *Client) ContractCancel(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error) {
 	return ask[client.ContractInfo](ctx, c, nameContractCancel, contractRequest{Contract: id, FeeRateSatVB: feeRateSatVB})

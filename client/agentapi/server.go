@@ -148,6 +148,12 @@ func otherVerbs() map[string]verb {
 		nameContractRefund: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
 			return a.ContractRefund(ctx, r.Contract, r.FeeRateSatVB)
 		}),
+		nameRecovery: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.RecoveryInfo, error) {
+			return a.ContractRecovery(ctx, r.Contract)
+		}),
+		nameRecover: method(maxSmall, func(ctx context.Context, a API, r recoverRequest) (client.ContractInfo, error) {
+			return a.Recover(ctx, r.Text)
+		}),
 		nameContractCancel: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
 			return a.ContractCancel(ctx, r.Contract, r.FeeRateSatVB)
 		}),

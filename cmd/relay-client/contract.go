@@ -17,13 +17,13 @@ import (
 
 func contractCommand(o *options) *cobra.Command {
 	return group(&cobra.Command{
-		Use: "contract", Short: "Escrows with relays: open, list, show, pay, close, refund",
+		Use: "contract", Short: "Escrows with relays: open, list, show, pay, close, refund, recovery",
 		Long: `A contract is an escrow on the chain that you and one relay can only spend together, until it expires; then you can take it
 back alone. Payments to the relay only ever rise, are signed off the chain, and never exceed the escrow.
 
 CONTRACT is the id, or its beginning as lists show it.`,
 		Example: "  relay-client contract open abcd2efgh3ijkl4m --deposit 50000\n  relay-client contract list\n  relay-client contract pay 3f9c",
-	}, contractOpen(o), contractList(o), contractShow(o), contractPay(o), contractClose(o), contractRefund(o))
+	}, contractOpen(o), contractList(o), contractShow(o), contractPay(o), contractClose(o), contractRefund(o), contractRecovery(o))
 }
 
 // findContract finds the contract that an id or its beginning means.

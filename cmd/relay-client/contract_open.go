@@ -111,6 +111,7 @@ func (s *session) openContract(ctx context.Context, r client.OpenRequest, p clie
 	return s.o.show(s.cmd, c, func(w io.Writer) {
 		printContract(w, c)
 		if !wait {
+			fmt.Fprintln(w, "keep a copy of its recovery elsewhere: with it and your phrase alone you get out; relay-client contract recovery", short(c.ID))
 			fmt.Fprintln(w, "keep an agent running with  relay-client up, or look again later")
 		}
 	})

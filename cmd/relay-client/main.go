@@ -87,7 +87,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 3 not set up, 4 may work later (a nod
 	cmd.AddCommand(
 		initCommand(o), upCommand(o), doctorCommand(o), versionCommand(o),
 		idCommand(o), contactCommand(o), relayCommand(o), marketCommand(o), walletCommand(o), contractCommand(o), usageCommand(o), auditCommand(o),
-		evidenceCommand(o), verifyCommand(o),
+		evidenceCommand(o), verifyCommand(o), recoverCommand(o),
 		sendCommand(o), inboxCommand(o), readCommand(o), listenCommand(o), outboxCommand(o), deleteCommand(o),
 	)
 	return cmd

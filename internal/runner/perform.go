@@ -76,7 +76,10 @@ func (r *Runner) signFunding(ctx context.Context, nonce contract.Nonce, e contra
 	if err != nil {
 		return err
 	}
-	_, err = r.step(ctx, nonce, contract.SignedFunding{Witnesses: w, Key: key, Stamp: stamp}, sent)
+	c, err := r.step(ctx, nonce, contract.SignedFunding{Witnesses: w, Key: key, Stamp: stamp}, sent)
+	if err == nil && r.Signed != nil {
+		r.Signed(c)
+	}
 	return err
 }
 

@@ -69,6 +69,9 @@ type Config struct {
 	// that the client has verified. nil: no log is compared.
 	Head func(ctx context.Context, c contract.Contract) (contract.Head, error)
 	Poll time.Duration // between looks at the chain when no notification comes; 0: chain's default
+	// Signed is told of a contract when the client's signatures are on disk and before they leave, so
+	// that what recovers it can be kept elsewhere; nil: nobody is told.
+	Signed func(c contract.Contract)
 	// OpenWait is how long a relay may take to confirm an opening that the client has signed; then
 	// the client looks for the funding itself. 0: a minute.
 	OpenWait time.Duration
