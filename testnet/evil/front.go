@@ -33,11 +33,12 @@ type Front struct {
 	opts Options
 	log  *slog.Logger
 
-	mu    sync.Mutex
-	lie   *Lie                         // guarded by mu; nil: honest
-	told  int                          // guarded by mu; how often the lie was told
-	books map[usage.ContractID]*ledger // guarded by mu
-	names substitutes                  // guarded by mu
+	mu     sync.Mutex
+	lie    *Lie                         // guarded by mu; nil: honest
+	told   int                          // guarded by mu; how often the lie was told
+	tamper Tamper                       // guarded by mu; nil: nothing is changed
+	books  map[usage.ContractID]*ledger // guarded by mu
+	names  substitutes                  // guarded by mu
 
 	behind *relay.Server
 	addr   string
@@ -91,7 +92,32 @@ func (f *Front) Tell(l *Lie) {
 	f.lie, f.told = l, 0
 }
 
-// Told is how often the present lie was told: a test in which it is 0 has shown nothing.
+// Tamper changes the fields of a contract statement, of the relay or of the client, and tells whether it did. What it
+// changes is signed anew as its sender would: so it stands for a modified relay or a modified client.
+type Tamper func(t identity.Type, fields []Field) bool
+
+// Change makes the Front change contract statements from now on, or, with nil, none.
+func (f *Front) Change(t Tamper) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tamper, f.told = t, 0
+}
+
+// changed is a contract statement after the present Tamper. Called with f.mu held.
+func (f *Front) changed(raw []byte) ([]byte, error) {
+	h, err := identity.PeekHeader(raw)
+	if err != nil || f.tamper == nil {
+		return raw, err
+	}
+	fields, err := Split(raw)
+	if err != nil || !f.tamper(h.Type, fields) {
+		return raw, err
+	}
+	f.told++
+	return Join(fields), nil
+}
+
+// Told is how often the present lie was told, or a statement changed: a test in which it is 0 has shown nothing.
 func (f *Front) Told() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -66,6 +66,9 @@ func (f *Front) toClient(signed []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if raw, err = f.changed(raw); err != nil {
+		return nil, err
+	}
 	return f.restate(f.opts.Key, s, raw, f.names.forClient, func(relays, clients identity.Digest) { f.names.put(relays, clients) })
 }
 
@@ -85,7 +88,11 @@ func (f *Front) toRelay(signed []byte) ([]byte, error) {
 	if !ok {
 		return signed, nil
 	}
-	return f.restate(key, s, s.Statement, f.names.forRelay, func(clients, relays identity.Digest) { f.names.put(relays, clients) })
+	raw, err := f.changed(s.Statement)
+	if err != nil {
+		return nil, err
+	}
+	return f.restate(key, s, raw, f.names.forRelay, func(clients, relays identity.Digest) { f.names.put(relays, clients) })
 }
 
 // restate renames what a statement, which may have been changed to raw, refers to and signs it anew if
