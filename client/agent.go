@@ -35,6 +35,9 @@ type Options struct {
 	Poll       time.Duration    // between looks at the chain when no notification comes; 0: ten seconds
 	Farewell   time.Duration    // bounds what a stop does over the network; 0: three seconds
 	Rand       io.Reader        // nil: crypto/rand
+	// Fatal is called, on any goroutine, when the disk fails so that nothing more can be made
+	// durable. It must end the process, after telling its owner the error. nil: panic.
+	Fatal func(error)
 }
 
 // Agent holds everything of one identity: keys, store, wallet, contracts and the sessions with
@@ -152,7 +155,7 @@ func (a *Agent) open(o Options) (err error) {
 		return err
 	}
 	a.store, err = store.OpenClient(store.ClientOptions{
-		Dir: a.home.Path("store"), Network: a.network, Owner: a.Key(), Rand: a.rand,
+		Dir: a.home.Path("store"), Network: a.network, Owner: a.Key(), Rand: a.rand, Fatal: o.Fatal,
 	})
 	if err != nil {
 		return err

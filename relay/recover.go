@@ -22,7 +22,7 @@ func Recover(o Options) (err error) {
 	if err != nil {
 		return code.Wrap(code.BadConfig, err, "network")
 	}
-	s := &Server{cfg: o.Config, net: network, limits: o.Config.limits(), log: slog.New(slog.DiscardHandler)}
+	s := &Server{cfg: o.Config, net: network, limits: o.Config.limits(), fatal: o.Fatal, log: slog.New(slog.DiscardHandler)}
 	if s.home, err = home.Open(o.Dir, network, o.Passphrase); err != nil {
 		return err
 	}

@@ -46,6 +46,9 @@ type Options struct {
 	Poll time.Duration
 	// Ask is the time between looks at what clients owe; 0: ten seconds.
 	Ask time.Duration
+	// Fatal is called, on any goroutine, when the disk fails so that nothing more can be made
+	// durable. It must end the process, after telling its owner the error. nil: panic.
+	Fatal func(error)
 }
 
 // Server is a relay.
@@ -59,6 +62,7 @@ type Server struct {
 	started time.Time
 	limits  usage.Limits
 	ask     time.Duration
+	fatal   func(error)
 
 	store     *store.Relay
 	chain     *btcd.Backend
@@ -103,7 +107,7 @@ func New(o Options) (*Server, error) {
 		o.Ask = askInterval
 	}
 	s := &Server{
-		ask: o.Ask, room: semaphore.NewWeighted(maxRoom),
+		ask: o.Ask, fatal: o.Fatal, room: semaphore.NewWeighted(maxRoom),
 		cfg: o.Config, net: network, now: o.Now, log: o.Log, started: o.Now(), limits: o.Config.limits(),
 		listeners: newListeners(), sessions: newSessions(), metrics: newMetrics(),
 	}
@@ -158,7 +162,7 @@ func (s *Server) storeOptions() store.Options {
 		Dir:     s.home.Path("store"),
 		Size:    store.Size{MemTable: s.cfg.Store.MemtableMiB << 20, Cache: int64(s.cfg.Store.CacheMiB) << 20},
 		Network: s.net, Relay: s.Key(), Limits: s.limits, FreeBytesPerDay: s.cfg.Offer.FreeBytesDay,
-		FreeDisk: s.diskLeft,
+		FreeDisk: s.diskLeft, Fatal: s.fatal,
 	}
 }
 

@@ -73,7 +73,7 @@ func (o *options) open(log *slog.Logger) (*client.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.Open(client.Options{Dir: o.dir, Config: cfg, Passphrase: os.Getenv(passphraseEnv), Log: log})
+	return client.Open(client.Options{Dir: o.dir, Config: cfg, Passphrase: os.Getenv(passphraseEnv), Log: log, Fatal: o.fatal})
 }
 
 // openSoon is open for an agent that stays: it waits for a command that uses the directory now, but

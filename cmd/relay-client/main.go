@@ -135,6 +135,12 @@ func usageError(c *cobra.Command, err error) error {
 	return code.New(code.BadArgument, "%v; usage: %s", err, c.UseLine())
 }
 
+// fatal ends the process where it stands: all that was said to anybody is on disk.
+func (o *options) fatal(err error) {
+	o.report(os.Stderr, err)
+	os.Exit(1)
+}
+
 // report prints an error: for a person with what to do next, for a program as JSON.
 func (o *options) report(w io.Writer, err error) {
 	f := agentapi.FaultOf(err)

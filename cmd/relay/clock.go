@@ -46,7 +46,7 @@ what was logged after the backup is lost. Receipts still bind you. The relay mus
 			if err != nil {
 				return err
 			}
-			if err := relay.Recover(relay.Options{Dir: o.dir, Config: cfg, Passphrase: os.Getenv(passphraseEnv)}); err != nil {
+			if err := relay.Recover(relay.Options{Dir: o.dir, Config: cfg, Passphrase: os.Getenv(passphraseEnv), Fatal: fatal}); err != nil {
 				return err
 			}
 			return o.show(cmd, map[string]bool{"recovered": true}, func(w io.Writer) {

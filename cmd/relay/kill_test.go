@@ -23,10 +23,22 @@ import (
 	"relaymarket/testnet/btcdnode"
 )
 
+// asRelayEnv makes this test program be the relay itself, so that what is killed is always what was
+// built last.
+const asRelayEnv = "RELAY_TEST_AS_RELAY"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asRelayEnv) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
 // kills is how often the relay is killed under load.
 const kills = 50
 
-// TestKillUnderLoad kills a relay, built and run as a process of its own, at random moments while
+// TestKillUnderLoad kills a relay that runs as a process of its own, at random moments while
 // it is written to and read from. Every record that it gave a receipt for must be there afterwards.
 // Two people write on the free allowance, which must have been charged once for every order. A third
 // has a contract, opened on the chain: its log must have one row for every order and one for every
@@ -41,7 +53,7 @@ func TestKillUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = node.Stop() })
-	v := newVictim(t, node)
+	v := newVictim(t, node, t.TempDir(), relay.Disk{MemtableMiB: 4, CacheMiB: 8})
 	v.start()
 	w := newWriters(t, v, 2)
 	payer := newPayer(t, v, node)
@@ -64,7 +76,6 @@ func TestKillUnderLoad(t *testing.T) {
 // victim is the relay that is killed.
 type victim struct {
 	t      *testing.T
-	bin    string
 	dir    string
 	cmd    *exec.Cmd
 	listen string
@@ -75,23 +86,20 @@ type victim struct {
 	addr   identity.Address // guarded by mu
 }
 
-func newVictim(t *testing.T, node *btcdnode.Node) *victim {
+func newVictim(t *testing.T, node *btcdnode.Node, dir string, disk relay.Disk) *victim {
 	t.Helper()
-	v := &victim{t: t, bin: filepath.Join(t.TempDir(), "relay"), dir: t.TempDir(), listen: freePort(t), admin: freePort(t)}
-	if out, err := exec.Command("go", "build", "-o", v.bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	v := &victim{t: t, dir: dir, listen: freePort(t), admin: freePort(t)}
 	c := relay.DefaultConfig(identity.Regtest)
 	c.Listen, c.Admin = v.listen, v.admin
 	c.Bitcoin = relay.Bitcoin{RPC: node.RPCHost(), User: node.RPCUser(), Pass: node.RPCPass()}
 	c.Offer.Egress = 1_000_000_000
-	c.Offer.FreeBytesDay, c.Offer.PowBits, c.Store = 1<<34, 4, relay.Disk{MemtableMiB: 4, CacheMiB: 8}
+	c.Offer.FreeBytesDay, c.Offer.PowBits, c.Store = 1<<34, 4, disk
 	res, err := relay.Init(v.dir, relay.InitOptions{Config: c})
 	if err != nil {
 		t.Fatal(err)
 	}
 	v.key = res.Key
-	if v.log, err = os.Create(filepath.Join(t.TempDir(), "relay.log")); err != nil {
+	if v.log, err = os.OpenFile(filepath.Join(t.TempDir(), "relay.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.kill)
@@ -110,20 +118,30 @@ func freePort(t *testing.T) string {
 
 func (v *victim) start() {
 	v.t.Helper()
-	v.cmd = exec.Command(v.bin, "run", "--dir", v.dir, "--log", "error")
+	v.launch()
+	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
+		if v.ready() {
+			return
+		}
+	}
+	text, _ := os.ReadFile(v.log.Name())
+	v.t.Fatalf("the relay did not come back:\n%s", text)
+}
+
+// launch starts the process and waits for nothing.
+func (v *victim) launch() {
+	v.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.cmd = exec.Command(self, "run", "--dir", v.dir, "--log", "error")
+	v.cmd.Env = append(os.Environ(), asRelayEnv+"=1")
 	v.cmd.Stderr = v.log
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := v.cmd.Start(); err != nil {
 		v.t.Fatal(err)
 	}
-	for range 400 {
-		if v.ready() {
-			return
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	text, _ := os.ReadFile(v.log.Name())
-	v.t.Fatalf("the relay did not come back:\n%s", text)
 }
 
 // ready asks the admin port, and learns the address from the offer.

@@ -32,6 +32,7 @@ type writer struct {
 	contract usage.ContractID
 	terms    identity.Digest
 	lanes    int // orders at the same time
+	size     int // of a record's content, in bytes; 0: up to two thousand
 
 	mu      sync.Mutex
 	records map[identity.Digest]int             // what has a receipt: reads asked for; guarded by mu
@@ -239,7 +240,11 @@ func (p *writer) draft(relay identity.PublicKey, n int) (drafted, error) {
 	var digests []identity.Digest
 	var total uint64
 	for range n {
-		content := make([]byte, 100+mrand.IntN(2000))
+		size := p.size
+		if size == 0 {
+			size = 100 + mrand.IntN(2000)
+		}
+		content := make([]byte, size)
 		_, _ = rand.Read(content)
 		id, err := records.NewID(rand.Reader)
 		if err != nil {

@@ -59,6 +59,12 @@ func defaultDir() string {
 	return filepath.Join(home, ".relaymarket", "relay")
 }
 
+// fatal ends the process where it stands: all that was answered is on disk.
+func fatal(err error) {
+	report(os.Stderr, err)
+	os.Exit(1)
+}
+
 // report prints an error for a person: what failed, and what to do next.
 func report(w io.Writer, err error) {
 	fmt.Fprintf(w, "relay: %v\n", err)

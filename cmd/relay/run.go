@@ -29,7 +29,7 @@ The passphrase of the recovery phrase, if there is one, is read from the environ
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
-			s, err := relay.New(relay.Options{Dir: o.dir, Config: cfg, Passphrase: os.Getenv(passphraseEnv), Log: log})
+			s, err := relay.New(relay.Options{Dir: o.dir, Config: cfg, Passphrase: os.Getenv(passphraseEnv), Log: log, Fatal: fatal})
 			if err != nil {
 				return err
 			}

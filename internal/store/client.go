@@ -32,7 +32,7 @@ var clientFormat = format{magic: "relaymarket client store", version: 1}
 // OpenClient opens or creates the store. Errors carry code StoreLocked, StoreVersion,
 // StoreCorrupt, WrongNetwork, BadConfig or Internal.
 func OpenClient(o ClientOptions) (*Client, error) {
-	e, err := openPebble(o.Dir, o.FS, o.Size)
+	e, err := openPebble(o.Dir, o.FS, o.Size, o.Fatal)
 	if err != nil {
 		return nil, err
 	}

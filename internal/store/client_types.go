@@ -17,6 +17,7 @@ type ClientOptions struct {
 	Network identity.Network
 	Owner   identity.PublicKey // the agent's identity
 	Rand    io.Reader          // group ids; nil: crypto/rand
+	Fatal   func(error)        // as for Options
 }
 
 // Kind says what a record is for. Only messages are shown to the user.

@@ -19,7 +19,7 @@ func put(shard uint8, expect uint64, key, value string) Group {
 
 func openTest(t *testing.T, fs FS) *pebbleEngine {
 	t.Helper()
-	e, err := openPebble("store", fs, Small)
+	e, err := openPebble("store", fs, Small, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestOpenRefusals(t *testing.T) {
 	if _, err := OpenRelay(o); code.Of(err) != code.StoreVersion {
 		t.Fatalf("a newer store: %v", err)
 	}
-	e, err := openPebble(dir, nil, Small)
+	e, err := openPebble(dir, nil, Small, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,4 +45,7 @@ type Options struct {
 	// FreeDisk gives the bytes left on the disk; nil: the real disk is asked, others are not
 	// watched.
 	FreeDisk func() (uint64, error)
+	// Fatal is called, on any goroutine, when the disk fails in a way after which nothing more can
+	// be made durable; it must end the process, with the error for its owner. nil: panic.
+	Fatal func(error)
 }

@@ -27,6 +27,7 @@ const pebbleFormat = pebble.FormatValueSeparation
 type pebbleEngine struct {
 	db   *pebble.DB
 	lock *pebble.Lock
+	end  end
 
 	commit   sync.Mutex       // held while a batch is made and synced
 	versions map[uint8]uint64 // of the shards committed to, under commit
@@ -42,9 +43,9 @@ type view struct {
 	uses atomic.Int64
 }
 
-// openPebble opens or creates the database in a directory. Errors carry code StoreLocked,
-// StoreCorrupt or Internal.
-func openPebble(dir string, fs FS, size Size) (*pebbleEngine, error) {
+// openPebble opens or creates the database in a directory; fatal may be nil. Errors carry code
+// StoreLocked, StoreCorrupt, StoreUnknown (the disk is full) or Internal.
+func openPebble(dir string, fs FS, size Size, fatal func(error)) (_ *pebbleEngine, err error) {
 	if fs == nil {
 		fs = vfs.Default
 	}
@@ -52,19 +53,22 @@ func openPebble(dir string, fs FS, size Size) (*pebbleEngine, error) {
 		size = Small
 	}
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
-		return nil, code.Wrap(code.Internal, err, "the store's directory")
+		return nil, noRoom(dir, code.Wrap(code.Internal, err, "the store's directory"))
 	}
 	lock, err := pebble.LockDirectory(dir, fs)
 	if err != nil {
-		return nil, code.Wrap(code.StoreLocked, err, "%s", dir)
+		return nil, noRoom(dir, code.Wrap(code.StoreLocked, err, "%s", dir))
 	}
 	cache := pebble.NewCache(size.Cache)
 	defer cache.Unref()
-	db, err := pebble.Open(dir, pebbleOptions(fs, size, cache, lock))
+	e := &pebbleEngine{lock: lock, end: end{dir, fatal}, versions: make(map[uint8]uint64)}
+	err = e.end.guard(func() (err error) {
+		e.db, err = pebble.Open(dir, pebbleOptions(fs, size, cache, lock, e.end))
+		return err
+	})
 	if err != nil {
-		return nil, errors.Join(code.Wrap(openCode(err), err, "%s", dir), lock.Close())
+		return nil, errors.Join(noRoom(dir, code.Wrap(openCode(err), err, "%s", dir)), lock.Close())
 	}
-	e := &pebbleEngine{db: db, lock: lock, versions: make(map[uint8]uint64)}
 	e.publish()
 	return e, nil
 }
@@ -76,9 +80,9 @@ func openCode(err error) code.Code {
 	return code.Internal
 }
 
-func pebbleOptions(fs FS, size Size, cache *pebble.Cache, lock *pebble.Lock) *pebble.Options {
+func pebbleOptions(fs FS, size Size, cache *pebble.Cache, lock *pebble.Lock, x end) *pebble.Options {
 	o := &pebble.Options{
-		FS: fs, Lock: lock, Cache: cache, Logger: silent{},
+		FS: fs, Lock: lock, Cache: cache, Logger: x, EventListener: &pebble.EventListener{BackgroundError: x.background},
 		FormatMajorVersion:          pebbleFormat,
 		MemTableSize:                size.MemTable,
 		MemTableStopWritesThreshold: 4,
@@ -92,15 +96,6 @@ func pebbleOptions(fs FS, size Size, cache *pebble.Cache, lock *pebble.Lock) *pe
 		o.Levels[i].BlockSize = 32 << 10
 	}
 	return o
-}
-
-// silent drops pebble's chatter. A fatal fault must not return to it.
-type silent struct{}
-
-func (silent) Infof(string, ...any)  {}
-func (silent) Errorf(string, ...any) {}
-func (silent) Fatalf(format string, args ...any) {
-	panic("store: pebble cannot go on: " + fmt.Sprintf(format, args...))
 }
 
 // publish lets readers see everything that is synced. Only without a commit under way.
@@ -255,7 +250,7 @@ func batchSize(groups []Group) int {
 // sync makes the batch durable. After a failed sync nothing can be known without opening the
 // store again, so the engine refuses all further work.
 func (e *pebbleEngine) sync(batch *pebble.Batch) error {
-	err := e.db.Apply(batch, pebble.Sync)
+	err := e.end.guard(func() error { return e.db.Apply(batch, pebble.Sync) })
 	if err != nil {
 		e.failed = err
 	}
@@ -361,7 +356,7 @@ func (e *pebbleEngine) DropExpired(ctx context.Context, shard uint8, bucket Buck
 		return code.Wrap(openCode(err), err, "measuring an expired bucket")
 	}
 	e.commit.Lock()
-	err = e.db.DeleteRange(from, to, pebble.Sync)
+	err = e.end.guard(func() error { return e.db.DeleteRange(from, to, pebble.Sync) })
 	e.publish()
 	e.commit.Unlock()
 	if err == nil && size >= compactFrom {

@@ -51,7 +51,7 @@ type Relay struct {
 // OpenRelay opens or creates the store. Errors carry code StoreLocked, StoreVersion,
 // StoreCorrupt, WrongNetwork, BadConfig or Internal.
 func OpenRelay(o Options) (*Relay, error) {
-	e, err := openPebble(o.Dir, o.FS, o.Size)
+	e, err := openPebble(o.Dir, o.FS, o.Size, o.Fatal)
 	if err != nil {
 		return nil, err
 	}

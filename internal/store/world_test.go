@@ -79,7 +79,7 @@ func (w *world) open() { w.openOn(w.fs) }
 
 func (w *world) openOn(fs FS) {
 	w.t.Helper()
-	e, err := openPebble("store", fs, Size{MemTable: 256 << 10, Cache: 1 << 20})
+	e, err := openPebble("store", fs, Size{MemTable: 256 << 10, Cache: 1 << 20}, nil)
 	w.must(err)
 	var engine Engine = e
 	if w.faults != nil {
