@@ -19,7 +19,7 @@ agent it is one itself for that time: it fetches, acknowledges and pays within y
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.with(cmd, func(ctx context.Context, s *session) error {
-				if !o.json && isTerminal(cmd.ErrOrStderr()) {
+				if !o.json {
 					fmt.Fprintln(cmd.ErrOrStderr(), "listening; stop with Ctrl-C")
 				}
 				w := cmd.OutOrStdout()

@@ -86,11 +86,10 @@ func newMarket(t *testing.T) *market {
 
 func (w *market) awaitReady(t *testing.T) {
 	t.Helper()
-	for range 300 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if st, err := w.relay.Status(context.Background()); err == nil && st.Ready {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatal("the relay does not become ready")
 }
@@ -119,6 +118,7 @@ func commands(w *market) map[string]func(*testscript.TestScript, bool, []string)
 		"fund":       w.fund,
 		"word":       word,
 		"eventually": eventually,
+		"mineuntil":  w.mineUntil,
 		"envfile": func(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 		},
@@ -142,6 +142,26 @@ func (w *market) mine(ts *testscript.TestScript, _ bool, args []string) {
 	defer w.mu.Unlock()
 	_, err = w.node.Mine(n)
 	ts.Check(err)
+}
+
+// mineUntil PATTERN PROGRAM ARGS… makes block after block until the output of a program matches. A miner
+// takes a transaction into one of the next blocks, and whoever follows the chain needs a moment after
+// each.
+func (w *market) mineUntil(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for range 50 {
+		w.mine(ts, false, []string{"1"})
+		for end := time.Now().Add(time.Second); ; time.Sleep(100 * time.Millisecond) {
+			if says(ts, pattern, args[1:]) {
+				return
+			}
+			if time.Now().After(end) {
+				break
+			}
+		}
+	}
+	neverSays(ts, args)
 }
 
 // fund FILE SAT pays to the address in a file and makes a block.
@@ -171,16 +191,25 @@ func word(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.Fields(lines[1])[n-1])
 }
 
+// patience bounds what takes a moment on a machine that has nothing else to do.
+const patience = 2 * time.Minute
+
 // eventually PATTERN PROGRAM ARGS… runs a program again and again until its output matches.
 func eventually(ts *testscript.TestScript, _ bool, args []string) {
 	pattern, err := regexp.Compile(args[0])
 	ts.Check(err)
-	for range 100 {
-		err := ts.Exec(args[1], args[2:]...)
-		if err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if says(ts, pattern, args[1:]) {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
+	neverSays(ts, args)
+}
+
+func says(ts *testscript.TestScript, pattern *regexp.Regexp, program []string) bool {
+	return ts.Exec(program[0], program[1:]...) == nil && pattern.MatchString(ts.ReadFile("stdout"))
+}
+
+func neverSays(ts *testscript.TestScript, args []string) {
 	ts.Fatalf("%s never says %q but %s", strings.Join(args[1:], " "), args[0], fmt.Sprint(ts.ReadFile("stdout"), ts.ReadFile("stderr")))
 }
