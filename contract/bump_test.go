@@ -3,6 +3,8 @@ package contract
 import (
 	"testing"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
+	"github.com/btcsuite/btcd/txscript/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"relaymarket/usage"
@@ -86,4 +88,45 @@ func TestBumpNeedsWhatItCosts(t *testing.T) {
 			t.Fatalf("paid %d: tier %d, child %d", paid, tier, fee)
 		}
 	}
+}
+
+// bump is the relay's wallet: it signs the child and gives it to the node.
+func (w *world) bump(e SignBump) {
+	w.t.Helper()
+	fetch := txscript.NewCannedPrevOutputFetcher(e.Prevout.PkScript, e.Prevout.Value)
+	hashes := txscript.NewTxSigHashes(e.Tx, fetch)
+	witness, err := txscript.TaprootWitnessSignature(e.Tx, hashes, 0, e.Prevout.Value, e.Prevout.PkScript, txscript.SigHashDefault, seedKey("relay payout"))
+	if err != nil {
+		w.t.Fatalf("wallet: %v", err)
+	}
+	e.Tx.TxIn[0].Witness = witness
+	if e.Tx.TxIn[0].PreviousOutPoint.Hash != e.Parent.TxHash() {
+		w.t.Fatalf("a child of another transaction")
+	}
+	_ = w.chain.accept(e.Tx)
+}
+
+// bumped is what confirmed children of a settlement paid to miners out of the relay's output.
+func (w *world) bumped(settlement chainhash.Hash) usage.Sat {
+	var sum usage.Sat
+	for _, b := range w.chain.blocks {
+		for _, tx := range b.txs {
+			if tx.TxIn[0].PreviousOutPoint.Hash == settlement && sameScript(tx.TxOut[0].PkScript, w.relay.c.terms.RelayScript) {
+				sum += usage.Sat(w.valueOf(tx.TxIn[0].PreviousOutPoint)) - outputSum(tx)
+			}
+		}
+	}
+	return sum
+}
+
+// valueOf is the value of an output in a block, spent or not.
+func (w *world) valueOf(op wire.OutPoint) int64 {
+	for _, b := range w.chain.blocks {
+		for _, tx := range b.txs {
+			if tx.TxHash() == op.Hash {
+				return tx.TxOut[op.Index].Value
+			}
+		}
+	}
+	return 0
 }

@@ -35,6 +35,8 @@
 // Nothing in this package reads a clock, a chain or a random source: times, serials and coins come
 // with the events, and so do the private contract keys, which are never part of a Contract.
 //
+// STATES.md shows all states and the ways between them, drawn from the table in transitions.go.
+//
 // # Where to start
 //
 // Terms (terms.go) is what both sides agree on; script.go and tx.go build every output and

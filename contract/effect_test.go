@@ -17,6 +17,7 @@ func (w *world) apply(p *party, e Event) []Effect {
 	if err != nil {
 		w.t.Fatalf("%T: %v", e, err)
 	}
+	w.transition(p.role, p.c.State(), next.State(), e)
 	p.c = next
 	return effects
 }

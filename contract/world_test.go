@@ -376,6 +376,7 @@ func (w *world) try(p *party, e Event) error {
 		}
 		return err
 	}
+	w.transition(p.role, p.c.State(), next.State(), e)
 	p.c = next
 	if thorough {
 		if p.c, err = DecodeContract([]byte(w.encode(next))); err != nil {
@@ -431,47 +432,6 @@ func (w *world) perform(p *party, effects []Effect) {
 			}
 		}
 	}
-}
-
-// bump is the relay's wallet: it signs the child and gives it to the node.
-func (w *world) bump(e SignBump) {
-	w.t.Helper()
-	fetch := txscript.NewCannedPrevOutputFetcher(e.Prevout.PkScript, e.Prevout.Value)
-	hashes := txscript.NewTxSigHashes(e.Tx, fetch)
-	witness, err := txscript.TaprootWitnessSignature(e.Tx, hashes, 0, e.Prevout.Value, e.Prevout.PkScript, txscript.SigHashDefault, seedKey("relay payout"))
-	if err != nil {
-		w.t.Fatalf("wallet: %v", err)
-	}
-	e.Tx.TxIn[0].Witness = witness
-	if e.Tx.TxIn[0].PreviousOutPoint.Hash != e.Parent.TxHash() {
-		w.t.Fatalf("a child of another transaction")
-	}
-	_ = w.chain.accept(e.Tx)
-}
-
-// bumped is what confirmed children of a settlement paid to miners out of the relay's output.
-func (w *world) bumped(settlement chainhash.Hash) usage.Sat {
-	var sum usage.Sat
-	for _, b := range w.chain.blocks {
-		for _, tx := range b.txs {
-			if tx.TxIn[0].PreviousOutPoint.Hash == settlement && sameScript(tx.TxOut[0].PkScript, w.relay.c.terms.RelayScript) {
-				sum += usage.Sat(w.valueOf(tx.TxIn[0].PreviousOutPoint)) - outputSum(tx)
-			}
-		}
-	}
-	return sum
-}
-
-// valueOf is the value of an output in a block, spent or not.
-func (w *world) valueOf(op wire.OutPoint) int64 {
-	for _, b := range w.chain.blocks {
-		for _, tx := range b.txs {
-			if tx.TxHash() == op.Hash {
-				return tx.TxOut[op.Index].Value
-			}
-		}
-	}
-	return 0
 }
 
 // sign is the wallet.
