@@ -20,8 +20,6 @@ const (
 	// maxOffers is how many relays' offers are kept in mind at a time: keys cost nothing, so a board
 	// can show any number.
 	maxOffers = 4096
-	// feeBlocks is within how many blocks the agent's own transactions should be confirmed.
-	feeBlocks = 6
 )
 
 // Market collects the offers of relays and ranks them by the cost of a usage. Offers seen before
@@ -157,13 +155,8 @@ func (a *Agent) feeRate(ctx context.Context, satVB uint64) (uint64, error) {
 	if satVB > 0 {
 		return satVB * 1000, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, nodeTime)
-	defer cancel()
-	rate, err := a.chain.FeeRate(ctx, feeBlocks)
-	if err != nil {
-		return chain.DefaultFeeRate, err
-	}
-	return uint64(rate), nil
+	rate, err := chain.FeeRate(ctx, a.chain, 0)
+	return uint64(rate), err
 }
 
 // offerFrom finds the offer of one relay to open a contract by: the newest of boards, memory and,

@@ -31,6 +31,11 @@ func (n noNode) Block(context.Context, chainhash.Hash) (*wire.MsgBlock, uint32, 
 	return nil, 0, n.err()
 }
 
+// Header implements chain.Backend.
+func (n noNode) Header(context.Context, chainhash.Hash) (*wire.BlockHeader, uint32, error) {
+	return nil, 0, n.err()
+}
+
 // TxOut implements chain.Backend.
 func (n noNode) TxOut(context.Context, wire.OutPoint, bool) (*chain.TxOut, error) {
 	return nil, n.err()

@@ -8,6 +8,7 @@ import (
 
 	"relaymarket/contract"
 	"relaymarket/internal/board"
+	"relaymarket/internal/chain"
 	"relaymarket/internal/code"
 	"relaymarket/usage"
 )
@@ -141,7 +142,7 @@ func (s *Server) WalletSend(ctx context.Context, r SendRequest) (SendResult, err
 	rate := int64(r.FeeRateSatVB) * 1000
 	if rate == 0 {
 		var err error
-		if rate, err = s.chain.FeeRate(ctx, 6); err != nil {
+		if rate, err = chain.FeeRate(ctx, s.chain, 0); err != nil {
 			return SendResult{}, err
 		}
 	}

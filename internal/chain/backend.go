@@ -22,11 +22,8 @@ type Block struct {
 }
 
 // blockOf names a block whose height is known.
-func blockOf(b *wire.MsgBlock, height uint32) Block {
-	return Block{
-		Hash: b.BlockHash(), Height: height,
-		Prev: b.Header.PrevBlock, Time: b.Header.Timestamp,
-	}
+func blockOf(h *wire.BlockHeader, height uint32) Block {
+	return Block{Hash: h.BlockHash(), Height: height, Prev: h.PrevBlock, Time: h.Timestamp}
 }
 
 // TxOut is an unspent transaction output as a node sees it.
@@ -39,8 +36,10 @@ type TxOut struct {
 
 // Backend is a Bitcoin node. Its errors are coded: ChainUnavailable when the
 // node does not answer or not sensibly (worth trying again), ChainRejected when
-// it refuses a transaction, ChainWrongNetwork. Methods may be called from
-// several goroutines, and answer between calls may belong to different tips.
+// it refuses a transaction, ChainWrongNetwork, and LightClient for questions that
+// a light client cannot answer: those of TxOut, Spending, Tx and TestAccept.
+// Methods may be called from several goroutines, and answers between calls may
+// belong to different tips. Package chain/chaintest says all of this as tests.
 type Backend interface {
 	// Tip is the last block of the best chain.
 	Tip(ctx context.Context) (Block, error)
@@ -48,6 +47,10 @@ type Backend interface {
 	// BlockAt is the hash of the best chain's block at a height, or
 	// ErrNotOnChain.
 	BlockAt(ctx context.Context, height uint32) (chainhash.Hash, error)
+
+	// Header is the header of a block of the best chain with its height, or
+	// ErrNotOnChain.
+	Header(ctx context.Context, hash chainhash.Hash) (*wire.BlockHeader, uint32, error)
 
 	// Block is a block of the best chain with its height, or ErrNotOnChain.
 	Block(ctx context.Context, hash chainhash.Hash) (*wire.MsgBlock, uint32, error)
@@ -75,8 +78,8 @@ type Backend interface {
 	Broadcast(ctx context.Context, tx *wire.MsgTx) error
 
 	// FeeRate is the node's estimate for confirmation within so many blocks, in
-	// satoshi per 1,000 virtual bytes, clamped by ClampFeeRate, or
-	// DefaultFeeRate when the node has no data.
+	// satoshi per 1,000 virtual bytes, as the node says it; 0 when it has no data.
+	// Fees are chosen by FeeRate, the function, which bounds it.
 	FeeRate(ctx context.Context, blocks int) (int64, error)
 
 	// Notify is a channel that gets a value when the chain may have changed,
@@ -85,16 +88,13 @@ type Backend interface {
 	Notify(ctx context.Context) <-chan struct{}
 }
 
-// Bounds of a fee estimate, in satoshi per 1,000 virtual bytes: 1 and 500
-// satoshi per virtual byte, and 2 where nothing is known.
-const (
-	MinFeeRate     = 1_000
-	MaxFeeRate     = 500_000
-	DefaultFeeRate = 2_000
-)
+// Filtering is a Backend that can tell what a block does not hold without having
+// the block: a light client, by compact filters (BIP158).
+type Filtering interface {
+	Backend
 
-// ClampFeeRate brings an estimate into the bounds, so that neither a broken node
-// nor an absurd market empties a wallet into fees.
-func ClampFeeRate(satPerKvB int64) int64 {
-	return min(max(satPerKvB, MinFeeRate), MaxFeeRate)
+	// MayHold is false when the block certainly has no output to, and no input
+	// that spends an output of, any of the scripts. True says nothing. The
+	// block must be on the best chain, else ErrNotOnChain.
+	MayHold(ctx context.Context, hash chainhash.Hash, scripts [][]byte) (bool, error)
 }

@@ -47,7 +47,7 @@ func (m *model) extend(txs []*wire.MsgTx) Block {
 	m.best = append(m.best, block)
 	m.hashes = append(m.hashes, block.BlockHash())
 	m.heights[block.BlockHash()] = m.height()
-	return blockOf(block, uint32(len(m.best)-1))
+	return blockOf(&block.Header, uint32(len(m.best)-1))
 }
 
 // cut takes blocks off, never genesis.
@@ -95,7 +95,7 @@ func (m *model) Tip(context.Context) (Block, error) {
 		return Block{}, err
 	}
 	defer leave()
-	return blockOf(m.best[m.height()], uint32(m.height())), nil
+	return blockOf(&m.best[m.height()].Header, uint32(m.height())), nil
 }
 
 func (m *model) BlockAt(_ context.Context, height uint32) (chainhash.Hash, error) {
@@ -121,6 +121,14 @@ func (m *model) Block(_ context.Context, hash chainhash.Hash) (*wire.MsgBlock, u
 		return nil, 0, fmt.Errorf("model: block %s: %w", hash, ErrNotOnChain)
 	}
 	return m.best[height], uint32(height), nil
+}
+
+func (m *model) Header(ctx context.Context, hash chainhash.Hash) (*wire.BlockHeader, uint32, error) {
+	msg, height, err := m.Block(ctx, hash)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &msg.Header, height, nil
 }
 
 func (m *model) Notify(context.Context) <-chan struct{} { return m.wake }

@@ -25,6 +25,15 @@ type keeper struct {
 	covered map[string]bool
 
 	scanAtOnce int
+	light      bool // the backend has filters
+}
+
+// backend is the model, or the model as a light client sees it.
+func (k *keeper) backend(m *model) Backend {
+	if k.light {
+		return lightModel{m}
+	}
+	return m
 }
 
 // facts names what an event tells.
@@ -75,7 +84,7 @@ func (k *keeper) store(e Event) error {
 
 // restart makes the Watcher that a restarted program would make.
 func (k *keeper) restart(m *model) *Watcher {
-	w := New(m, Config{Recent: k.rows, Depth: depth})
+	w := New(k.backend(m), Config{Recent: k.rows, Depth: depth})
 	w.scanAtOnce = k.scanAtOnce
 	for _, x := range k.watches {
 		if k.covered[x.key] {
@@ -167,6 +176,9 @@ func (x *world) addWatch() {
 	case 2:
 		watch = Txid(key, spendOf(1+int32(thing)%3, []byte{0}, nil).TxHash(), from)
 	}
+	if rapid.IntRange(0, 9).Draw(x.t, "findable") > 0 {
+		watch = findable(watch, thing)
+	}
 	x.k.watches = append(x.k.watches, watch)
 	x.w.Watch(watch)
 }
@@ -223,7 +235,7 @@ func (x *world) settleDown() {
 func (x *world) compare() {
 	onChain := make(map[chainhash.Hash]bool)
 	for h, msg := range x.m.best {
-		b := blockOf(msg, uint32(h))
+		b := blockOf(&msg.Header, uint32(h))
 		onChain[b.Hash] = true
 		possible := make(map[string]bool)
 		for _, watch := range x.k.watches {
@@ -255,10 +267,19 @@ func TestWatcherFoldsToTheChain(t *testing.T) {
 	}
 }
 
-func foldsToTheChain(t *rapid.T) {
+func foldsToTheChain(t *rapid.T) { foldsTo(t, false) }
+
+// TestWatcherFoldsWithFilters is the same over a light client.
+func TestWatcherFoldsWithFilters(t *testing.T) {
+	for range 2 {
+		rapid.Check(t, func(t *rapid.T) { foldsTo(t, true) })
+	}
+}
+
+func foldsTo(t *rapid.T, light bool) {
 	luck := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "luck"), 0))
 	x := &world{t: t, luck: luck, m: newModel(50), k: &keeper{
-		facts: make(map[chainhash.Hash]map[string]bool), covered: make(map[string]bool),
+		facts: make(map[chainhash.Hash]map[string]bool), covered: make(map[string]bool), light: light,
 	}}
 	for range 10 {
 		x.block()

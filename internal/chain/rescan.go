@@ -109,7 +109,7 @@ func (w *Watcher) readMissed(ctx context.Context, s *scan) error {
 }
 
 func (w *Watcher) readOne(ctx context.Context, s *scan) error {
-	msg, err := w.missedBlock(ctx, s.next)
+	msg, err := w.missedBlock(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (w *Watcher) readOne(ctx context.Context, s *scan) error {
 		return errMoved
 	}
 	if f := s.index.match(msg); !f.empty() {
-		s.events = append(s.events, newEvent(Rescanned, blockOf(msg, s.next), f))
+		s.events = append(s.events, newEvent(Rescanned, blockOf(&msg.Header, s.next), f))
 	}
 	s.prev, s.missed = msg.BlockHash(), true
 	s.next++
@@ -129,16 +129,16 @@ func (w *Watcher) readOne(ctx context.Context, s *scan) error {
 
 // missedBlock is the block that the handler knows at a height. Within the trail
 // that is certain even while the node is already on another fork.
-func (w *Watcher) missedBlock(ctx context.Context, height uint32) (*wire.MsgBlock, error) {
-	hash, known := w.trail.at(height)
+func (w *Watcher) missedBlock(ctx context.Context, s *scan) (*wire.MsgBlock, error) {
+	hash, known := w.trail.at(s.next)
 	if !known {
 		var err error
-		if hash, err = w.backend.BlockAt(ctx, height); err != nil {
+		if hash, err = w.backend.BlockAt(ctx, s.next); err != nil {
 			return nil, err
 		}
 	}
-	msg, _, err := w.backend.Block(ctx, hash)
-	return msg, err
+	scripts, ok := s.index.filter()
+	return read(ctx, w.backend, hash, scripts, ok)
 }
 
 // deliverMissed hands over the findings and then the note that they are all.

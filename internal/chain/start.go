@@ -37,11 +37,11 @@ func (w *Watcher) beginFresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	msg, _, err := w.backend.Block(ctx, hash)
+	header, _, err := w.backend.Header(ctx, hash)
 	if err != nil {
 		return err
 	}
-	start := blockOf(msg, height)
+	start := blockOf(header, height)
 	if err := w.deliver(newEvent(Connected, start, findings{})); err != nil {
 		return err
 	}

@@ -143,11 +143,11 @@ func (w *Watcher) disconnect(fork uint32) error {
 func (w *Watcher) connect(ctx context.Context, height uint32) error {
 	for w.trail.last().Height < height {
 		last := w.trail.last()
-		msg, err := fetch(ctx, w.backend, last.Height+1, last.Hash)
+		msg, err := w.next(ctx, last)
 		if err != nil {
 			return err
 		}
-		b := blockOf(msg, last.Height+1)
+		b := blockOf(&msg.Header, last.Height+1)
 		w.mu.Lock()
 		found := w.active.match(msg)
 		w.mu.Unlock()
@@ -176,18 +176,46 @@ func (w *Watcher) hasPending() bool {
 	return len(w.pending) > 0
 }
 
-// fetch gets the block at a height if it lies on top of prev.
-func fetch(ctx context.Context, backend Backend, height uint32, prev chainhash.Hash) (*wire.MsgBlock, error) {
-	hash, err := backend.BlockAt(ctx, height)
+// next gets the block on top of the last one, as far as it can matter.
+func (w *Watcher) next(ctx context.Context, last Block) (*wire.MsgBlock, error) {
+	hash, err := w.backend.BlockAt(ctx, last.Height+1)
 	if err != nil {
-		return nil, fmt.Errorf("block at %d: %w", height, err)
+		return nil, fmt.Errorf("block at %d: %w", last.Height+1, err)
 	}
-	msg, _, err := backend.Block(ctx, hash)
+	w.mu.Lock()
+	scripts, ok := w.active.filter()
+	w.mu.Unlock()
+	msg, err := read(ctx, w.backend, hash, scripts, ok)
 	if err != nil {
-		return nil, fmt.Errorf("block at %d: %w", height, err)
+		return nil, fmt.Errorf("block at %d: %w", last.Height+1, err)
 	}
-	if msg.Header.PrevBlock != prev || msg.BlockHash() != hash {
+	if msg.Header.PrevBlock != last.Hash || msg.BlockHash() != hash {
 		return nil, errMoved
 	}
 	return msg, nil
+}
+
+// read gets a block, or its header alone when a filter says that it holds nothing
+// of the scripts. Unless filterable, the block is wanted in any case.
+func read(ctx context.Context, b Backend, hash chainhash.Hash, scripts [][]byte, filterable bool) (*wire.MsgBlock, error) {
+	light, ok := b.(Filtering)
+	if !ok || !filterable {
+		msg, _, err := b.Block(ctx, hash)
+		return msg, err
+	}
+	if len(scripts) > 0 {
+		may, err := light.MayHold(ctx, hash, scripts)
+		if err != nil {
+			return nil, err
+		}
+		if may {
+			msg, _, err := b.Block(ctx, hash)
+			return msg, err
+		}
+	}
+	header, _, err := b.Header(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.MsgBlock{Header: *header}, nil
 }

@@ -16,6 +16,7 @@ type Watch struct {
 	outpoint wire.OutPoint
 	txid     chainhash.Hash
 	script   string
+	at       string // the script by which filters find it; empty: unknown
 }
 
 type watchKind uint8
@@ -46,7 +47,15 @@ func Txid(key string, txid chainhash.Hash, from uint32) Watch {
 
 // Script watches for outputs that pay to a script.
 func Script(key string, pkScript []byte, from uint32) Watch {
-	return Watch{key: key, from: from, kind: watchScript, script: string(pkScript)}
+	return Watch{key: key, from: from, kind: watchScript, script: string(pkScript), at: string(pkScript)}
+}
+
+// At says by which script a watch can be found in a filter: that of the watched
+// output, or of any output of the watched transaction. A Filtering backend then
+// spares the blocks that cannot hold it; without, it has to read them all.
+func (w Watch) At(pkScript []byte) Watch {
+	w.at = string(pkScript)
+	return w
 }
 
 // Spend is a watched output's end.
@@ -88,6 +97,9 @@ type index struct {
 	outpoints map[wire.OutPoint][]string
 	txids     map[chainhash.Hash][]string
 	scripts   map[string][]string
+
+	at    map[string][]string // the scripts by which filters find all of the above
+	blind map[string]bool     // keys with a watch that filters cannot find
 }
 
 func newIndex() *index {
@@ -95,6 +107,8 @@ func newIndex() *index {
 		outpoints: make(map[wire.OutPoint][]string),
 		txids:     make(map[chainhash.Hash][]string),
 		scripts:   make(map[string][]string),
+		at:        make(map[string][]string),
+		blind:     make(map[string]bool),
 	}
 }
 
@@ -107,12 +121,31 @@ func (x *index) add(w Watch) {
 	case watchScript:
 		insert(x.scripts, w.script, w.key)
 	}
+	if w.at == "" {
+		x.blind[w.key] = true
+		return
+	}
+	insert(x.at, w.at, w.key)
+}
+
+// filter gives the scripts by which filters find everything that is watched.
+// It is not ok when they cannot.
+func (x *index) filter() (scripts [][]byte, ok bool) {
+	if len(x.blind) > 0 {
+		return nil, false
+	}
+	for s := range x.at {
+		scripts = append(scripts, []byte(s))
+	}
+	return scripts, true
 }
 
 func (x *index) remove(key string) {
 	drop(x.outpoints, key)
 	drop(x.txids, key)
 	drop(x.scripts, key)
+	drop(x.at, key)
+	delete(x.blind, key)
 }
 
 func insert[K comparable](m map[K][]string, what K, key string) {

@@ -74,7 +74,7 @@ func TestFirstRun(t *testing.T) {
 
 func TestFindings(t *testing.T) {
 	m := newModel(3)
-	w := New(m, Config{Start: blockOf(m.best[3], 3), Poll: 20 * time.Millisecond})
+	w := New(m, Config{Start: blockOf(&m.best[3].Header, 3), Poll: 20 * time.Millisecond})
 	tx := spendOf(2, []byte{5, 6, 7}, []byte{1, 2, 1})
 	w.Watch(OutPoint("o", outpoint(6), 4), Txid("t", tx.TxHash(), 4), Script("s", payTo(1), 4), OutPoint("other", outpoint(9), 4))
 	m.extend([]*wire.MsgTx{spendOf(2, []byte{1}, []byte{3}), tx})
@@ -109,8 +109,8 @@ func TestReorgInOrder(t *testing.T) {
 
 func TestReorgWhileDown(t *testing.T) {
 	m := newModel(20)
-	start := blockOf(m.best[20], 20)
-	parent := blockOf(m.best[19], 19)
+	start := blockOf(&m.best[20].Header, 20)
+	parent := blockOf(&m.best[19].Header, 19)
 	m.replace(1, 2)
 	w := New(m, Config{Recent: []Block{parent, start}, Poll: 20 * time.Millisecond})
 	same(t, follow(t, w, upTo(21)), "disconnected 20", "connected 20", "connected 21")
@@ -269,7 +269,7 @@ func TestTrailStopsAtAGap(t *testing.T) {
 	var rows []Block
 	for h, b := range m.best {
 		if h != 5 {
-			rows = append(rows, blockOf(b, uint32(h)))
+			rows = append(rows, blockOf(&b.Header, uint32(h)))
 		}
 	}
 	tr := newTrail(rows, 3)

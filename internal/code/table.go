@@ -164,6 +164,12 @@ const (
 	IdentityRollback Code = 92
 	// SequenceGap: a message of this conversation is missing; ask its sender.
 	SequenceGap Code = 93
+	// ChainDisagrees: the two Bitcoin backends do not show the same chain; find out which one is cut off before any money moves.
+	ChainDisagrees Code = 105
+	// LightClient: a light client cannot answer this; use a full node (backend btcd or bitcoind).
+	LightClient Code = 106
+	// NodeTooOld: the Bitcoin node is too old for this program; update it.
+	NodeTooOld Code = 107
 )
 
 // table is the registry; All and PROTOCOL.md show it.
@@ -249,4 +255,7 @@ var table = []Entry{
 	{IdentityExpired, "identity_expired", false, "ask the contact for a fresh identity document"},
 	{IdentityRollback, "identity_rollback", false, "a newer identity document was seen before; refuse the old one"},
 	{SequenceGap, "sequence_gap", false, "a message of this conversation is missing; ask its sender"},
+	{ChainDisagrees, "chain_disagrees", true, "the two Bitcoin backends do not show the same chain; find out which one is cut off before any money moves"},
+	{LightClient, "light_client", false, "a light client cannot answer this; use a full node (backend btcd or bitcoind)"},
+	{NodeTooOld, "node_too_old", false, "the Bitcoin node is too old for this program; update it"},
 }

@@ -126,10 +126,10 @@ func (r *Runner) bump(ctx context.Context, e contract.SignBump) error {
 func (r *Runner) watch(nonce contract.Nonce, e contract.Watch) {
 	key := string(nonce[:])
 	if e.TxID != (chainhash.Hash{}) {
-		r.watcher.Watch(chain.Txid(key, e.TxID, uint32(e.From)))
+		r.watcher.Watch(chain.Txid(key, e.TxID, uint32(e.From)).At(e.Script))
 		return
 	}
-	r.watcher.Watch(chain.OutPoint(key, e.OutPoint, uint32(e.From)))
+	r.watcher.Watch(chain.OutPoint(key, e.OutPoint, uint32(e.From)).At(e.Script))
 }
 
 // lease reserves in the wallet what the contracts hold, and nothing else.
@@ -243,13 +243,9 @@ func transactions(e chain.Event) map[string][]*wire.MsgTx {
 	return out
 }
 
-// feeRate asks the node, and is patient with its silence: the fallback is better than no refund.
+// feeRate is what the chain asks. The node's silence does not matter: the fallback is better than
+// no refund.
 func (r *Runner) feeRate(ctx context.Context) uint64 {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	rate, err := r.Chain.FeeRate(ctx, 6)
-	if err != nil {
-		return chain.DefaultFeeRate
-	}
+	rate, _ := chain.FeeRate(ctx, r.Chain, r.FallbackFeeRate)
 	return uint64(rate)
 }

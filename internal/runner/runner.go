@@ -65,6 +65,9 @@ type Config struct {
 	Chain   chain.Backend
 	Wallet  *wallet.Wallet
 	Policy  Policy // relay only
+	// FallbackFeeRate is for when the node has no estimate, in satoshi per 1,000 virtual bytes; 0:
+	// chain's default.
+	FallbackFeeRate int64
 	// Head is the log of a contract as this side knows it: the relay's latest report, the latest one
 	// that the client has verified. nil: no log is compared.
 	Head func(ctx context.Context, c contract.Contract) (contract.Head, error)

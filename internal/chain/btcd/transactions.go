@@ -168,16 +168,16 @@ func (b *Backend) FeeRate(ctx context.Context, blocks int) (int64, error) {
 		return estimate(c, int64(max(blocks, 1)))
 	})
 	if rpcCode(err) != 0 {
-		return chain.DefaultFeeRate, nil // it answers, but has no data
+		return 0, nil // it answers, but has no data
 	}
 	if err != nil {
 		return 0, unavailable(ctx, err, "a fee rate")
 	}
 	sats, err := btcutil.NewAmount(btcPerKvB)
 	if err != nil || sats <= 0 {
-		return chain.DefaultFeeRate, nil
+		return 0, nil
 	}
-	return chain.ClampFeeRate(int64(sats)), nil
+	return int64(sats), nil
 }
 
 // estimate returns 0 when the node has no data.
