@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/v2"
@@ -41,7 +40,7 @@ type Backend struct {
 	conn    rpcclient.ConnConfig
 	params  *chaincfg.Params
 	timeout time.Duration
-	wakes   wakes
+	wakes   chain.Wakes
 
 	gate    chan struct{} // holds one token: the right to the fields below
 	client  *rpcclient.Client
@@ -65,8 +64,7 @@ func New(c Config) (*Backend, error) {
 	}
 	b := &Backend{
 		conn: conn, params: c.Params, timeout: c.Timeout,
-		wakes: wakes{subscribers: make(map[chan struct{}]bool)},
-		gate:  make(chan struct{}, 1),
+		gate: make(chan struct{}, 1),
 	}
 	if b.timeout <= 0 {
 		b.timeout = 30 * time.Second
@@ -165,7 +163,7 @@ func (b *Backend) connected(ctx context.Context) (*rpcclient.Client, error) {
 		return nil, err
 	}
 	b.client = client
-	b.wakes.all() // whatever happened in between was not announced
+	b.wakes.All() // whatever happened in between was not announced
 	return client, nil
 }
 
@@ -196,7 +194,7 @@ func (b *Backend) redial(ctx context.Context) (*rpcclient.Client, error) {
 // dial connects, checks the network and asks for wake-ups.
 func (b *Backend) dial() (*rpcclient.Client, error) {
 	conn := b.conn
-	client, err := rpcclient.New(&conn, b.wakes.handlers())
+	client, err := rpcclient.New(&conn, handlers(&b.wakes))
 	if err != nil {
 		return nil, code.Wrap(code.ChainUnavailable, err, "no connection to the node at %s", b.conn.Host)
 	}
@@ -265,34 +263,5 @@ func unavailable(ctx context.Context, err error, format string, args ...any) err
 	return code.Wrap(code.ChainUnavailable, err, "the node does not tell %s", fmt.Sprintf(format, args...))
 }
 
-// wakes passes the node's announcements on to those who wait.
-type wakes struct {
-	mu          sync.Mutex
-	subscribers map[chan struct{}]bool
-}
-
-// all wakes everybody. It never blocks: one wake-up that waits is enough.
-func (w *wakes) all() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for c := range w.subscribers {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // Notify implements chain.Backend.
-func (b *Backend) Notify(ctx context.Context) <-chan struct{} {
-	c := make(chan struct{}, 1)
-	b.wakes.mu.Lock()
-	defer b.wakes.mu.Unlock()
-	b.wakes.subscribers[c] = true
-	context.AfterFunc(ctx, func() {
-		b.wakes.mu.Lock()
-		defer b.wakes.mu.Unlock()
-		delete(b.wakes.subscribers, c)
-	})
-	return c
-}
+func (b *Backend) Notify(ctx context.Context) <-chan struct{} { return b.wakes.Notify(ctx) }

@@ -37,10 +37,10 @@ func rpcCode(err error) int {
 	return 0
 }
 
-func (w *wakes) handlers() *rpcclient.NotificationHandlers {
+func handlers(w *chain.Wakes) *rpcclient.NotificationHandlers {
 	return &rpcclient.NotificationHandlers{
-		OnFilteredBlockConnected:    func(int32, *wire.BlockHeader, []*btcutil.Tx) { w.all() },
-		OnFilteredBlockDisconnected: func(int32, *wire.BlockHeader) { w.all() },
+		OnFilteredBlockConnected:    func(int32, *wire.BlockHeader, []*btcutil.Tx) { w.All() },
+		OnFilteredBlockDisconnected: func(int32, *wire.BlockHeader) { w.All() },
 	}
 }
 
