@@ -8,7 +8,6 @@ import (
 	"github.com/btcsuite/btcd/address/v2"
 	"github.com/btcsuite/btcd/chaincfg/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
-	"github.com/btcsuite/btcwallet/chain"
 	"github.com/btcsuite/btcwallet/waddrmgr"
 	"github.com/btcsuite/btcwallet/walletdb"
 )
@@ -161,9 +160,8 @@ func (w *Wallet) tellNode(addrs []address.Address) {
 	if err != nil || len(addrs) == 0 {
 		return
 	}
-	var backend chain.Interface = client
 	_, err = await(context.Background(), func() (struct{}, error) {
-		return struct{}{}, backend.NotifyReceived(addrs)
+		return struct{}{}, client.NotifyReceived(addrs)
 	})
 	if err != nil {
 		w.log.Warn("new addresses not announced to the node", "error", err)

@@ -47,7 +47,7 @@ func (w *Wallet) Publish(ctx context.Context, tx *wire.MsgTx) error {
 	switch {
 	case err == nil:
 		return w.Discard(tx)
-	case errors.Is(err, errSilent), ctx.Err() != nil, client.Disconnected():
+	case errors.Is(err, errSilent), code.Of(err) == code.ChainUnavailable, ctx.Err() != nil, client.Disconnected():
 		return unavailable(err, "publishing")
 	}
 	return errors.Join(code.Wrap(code.ChainRejected, err, "the node refuses %v", tx.TxHash()), w.Discard(tx))

@@ -8,7 +8,6 @@ import (
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
-	"github.com/btcsuite/btcwallet/chain"
 	"github.com/btcsuite/btcwallet/waddrmgr"
 
 	"relaymarket/internal/code"
@@ -28,7 +27,7 @@ type block struct {
 
 // rewind takes back the blocks that the node no longer has, before btcwallet goes on from its last one, and also those
 // that an unfinished scan may have taken from two branches. It gives the node's last block as it was before.
-func (w *Wallet) rewind(ctx context.Context, client *chain.RPCClient) (block, error) {
+func (w *Wallet) rewind(ctx context.Context, client connection) (block, error) {
 	anchor, err := tipOf(ctx, client)
 	if err != nil {
 		return anchor, err
@@ -50,7 +49,7 @@ func (w *Wallet) rewind(ctx context.Context, client *chain.RPCClient) (block, er
 	return anchor, w.rewindTo(ctx, client, fork)
 }
 
-func tipOf(ctx context.Context, client *chain.RPCClient) (block, error) {
+func tipOf(ctx context.Context, client connection) (block, error) {
 	return await(ctx, func() (block, error) {
 		hash, height, err := client.GetBestBlock()
 		if err != nil {
@@ -85,7 +84,7 @@ func heightBytes(height int32) []byte {
 }
 
 // forkPoint is the highest block at or below height that wallet and node have in common.
-func (w *Wallet) forkPoint(ctx context.Context, client *chain.RPCClient, height int32) (int32, error) {
+func (w *Wallet) forkPoint(ctx context.Context, client connection, height int32) (int32, error) {
 	for ; ; height-- {
 		mine, err := w.hashAt(height)
 		if waddrmgr.IsError(err, waddrmgr.ErrBlockNotFound) {
@@ -117,7 +116,7 @@ func (w *Wallet) hashAt(height int32) (hash chainhash.Hash, err error) {
 }
 
 // rewindTo makes a block the last one that the wallet has seen.
-func (w *Wallet) rewindTo(ctx context.Context, client *chain.RPCClient, height int32) error {
+func (w *Wallet) rewindTo(ctx context.Context, client connection, height int32) error {
 	stamp, err := stampAt(ctx, client, height)
 	if err != nil {
 		return err
@@ -135,7 +134,7 @@ func (w *Wallet) rewindTo(ctx context.Context, client *chain.RPCClient, height i
 	return err
 }
 
-func stampAt(ctx context.Context, client *chain.RPCClient, height int32) (*waddrmgr.BlockStamp, error) {
+func stampAt(ctx context.Context, client connection, height int32) (*waddrmgr.BlockStamp, error) {
 	hash, err := blockHash(ctx, client, height)
 	if err != nil {
 		return nil, err
@@ -147,7 +146,7 @@ func stampAt(ctx context.Context, client *chain.RPCClient, height int32) (*waddr
 	return &waddrmgr.BlockStamp{Height: height, Hash: *hash, Timestamp: header.Timestamp}, nil
 }
 
-func blockHash(ctx context.Context, client *chain.RPCClient, height int32) (*chainhash.Hash, error) {
+func blockHash(ctx context.Context, client connection, height int32) (*chainhash.Hash, error) {
 	hash, err := await(ctx, func() (*chainhash.Hash, error) { return client.GetBlockHash(int64(height)) })
 	return hash, unavailable(err, "the node")
 }

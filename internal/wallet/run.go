@@ -98,7 +98,7 @@ var errDatabase = errors.New("wallet database")
 
 // session is the life of one connection.
 func (w *Wallet) session(ctx context.Context) error {
-	client, err := w.dial(ctx)
+	client, err := w.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -114,12 +114,12 @@ func (w *Wallet) session(ctx context.Context) error {
 	in := w.attach(client)
 	lost := make(chan struct{})
 	go func() {
-		client.Client.WaitForShutdown()
+		awaitLoss(client)
 		close(lost)
 	}()
 	g := newGate(client)
 	in.SynchronizeRPC(g)
-	w.log.Info("connected to the node", "host", w.rpc.Host)
+	w.log.Info("connected to the node")
 	err = w.follow(ctx, &scan{w: w, in: in, client: client, anchor: anchor}, ends{lost: lost, replaced: g.replaced})
 	g.stop()
 	w.detach(in, client)
@@ -130,7 +130,7 @@ func (w *Wallet) session(ctx context.Context) error {
 // ends are what a connection ends by, besides its context.
 type ends struct{ lost, replaced <-chan struct{} }
 
-func (w *Wallet) attach(client *chain.RPCClient) *btcwallet.Wallet {
+func (w *Wallet) attach(client connection) *btcwallet.Wallet {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.client = client
@@ -139,7 +139,7 @@ func (w *Wallet) attach(client *chain.RPCClient) *btcwallet.Wallet {
 
 // detach ends a connection. The client goes first: that fails every request under way, on which
 // the other goroutines may be waiting.
-func (w *Wallet) detach(in *btcwallet.Wallet, client *chain.RPCClient) {
+func (w *Wallet) detach(in *btcwallet.Wallet, client connection) {
 	client.Stop()
 	in.Stop()
 	in.WaitForShutdown()
@@ -147,6 +147,18 @@ func (w *Wallet) detach(in *btcwallet.Wallet, client *chain.RPCClient) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.client = nil
+}
+
+// connect makes the connection that the configuration asks for.
+func (w *Wallet) connect(ctx context.Context) (connection, error) {
+	if w.chain != nil {
+		return w.pull(ctx)
+	}
+	client, err := w.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return client, nil
 }
 
 // dial makes a client that never reconnects by itself. A plain probe comes first, because the

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
-	"github.com/btcsuite/btcwallet/chain"
 	btcwallet "github.com/btcsuite/btcwallet/wallet"
 	"github.com/btcsuite/btcwallet/wtxmgr"
 )
@@ -25,7 +24,7 @@ var (
 type scan struct {
 	w      *Wallet
 	in     *btcwallet.Wallet
-	client *chain.RPCClient
+	client connection
 	// anchor was the node's last block at some time of the scan. When it is lost, blocks were replaced during the scan,
 	// which btcwallet may not survive: its rescan can fail and is then never tried again.
 	anchor block

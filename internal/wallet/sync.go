@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
-	"github.com/btcsuite/btcwallet/chain"
 	btcwallet "github.com/btcsuite/btcwallet/wallet"
 
 	"relaymarket/internal/code"
@@ -60,7 +59,7 @@ func (w *Wallet) written() bool {
 	return tx.Rollback() == nil
 }
 
-func (w *Wallet) current() (*btcwallet.Wallet, *chain.RPCClient) {
+func (w *Wallet) current() (*btcwallet.Wallet, connection) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	return w.inner, w.client
@@ -73,7 +72,7 @@ func (w *Wallet) isSearching() bool {
 }
 
 // connected gives the client of the present connection. Error: ChainUnavailable.
-func (w *Wallet) connected() (*chain.RPCClient, error) {
+func (w *Wallet) connected() (connection, error) {
 	if _, client := w.current(); client != nil && !client.Disconnected() {
 		return client, nil
 	}

@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chaincfg/v2"
-	"github.com/btcsuite/btcwallet/chain"
 	btcwallet "github.com/btcsuite/btcwallet/wallet"
 	"github.com/btcsuite/btcwallet/walletdb"
 
+	"relaymarket/internal/chain"
 	"relaymarket/internal/code"
 )
 
@@ -41,8 +41,11 @@ type Config struct {
 	// Birthday is a time before the first coin of the seed; blocks before it, less 48 hours,
 	// are not searched. Zero means the first block that can hold a BIP86 coin.
 	Birthday time.Time
-	// RPC is the node to follow. It is first used by Run.
+	// RPC is the btcd node to follow. It is first used by Run.
 	RPC RPC
+	// Chain is what to follow instead of RPC: any backend, for those who have no btcd node.
+	// Payments of others then show with their first confirmation.
+	Chain chain.Backend
 	// Log receives changes of the connection; nil means silence.
 	Log *slog.Logger
 	// Now is the clock for the expiry of leases; nil means time.Now.
@@ -66,6 +69,7 @@ var (
 type Wallet struct {
 	params *chaincfg.Params
 	rpc    RPC
+	chain  chain.Backend // nil: rpc
 	cert   []byte
 	pass   []byte
 	log    *slog.Logger
@@ -82,7 +86,7 @@ type Wallet struct {
 	// mu guards what Run replaces for every connection.
 	mu     sync.RWMutex
 	inner  *btcwallet.Wallet
-	client *chain.RPCClient
+	client connection
 	// searching: inner searches the chain for coins of the seed.
 	searching bool
 	// settled: this connection goes on from a finished search, its scan is finished, and all it saw is in the chain.
@@ -101,7 +105,7 @@ func Open(cfg Config) (*Wallet, error) {
 		return nil, err
 	}
 	w := &Wallet{
-		params: cfg.Params, rpc: cfg.RPC, cert: cert, log: cfg.Log, now: cfg.Now,
+		params: cfg.Params, rpc: cfg.RPC, chain: cfg.Chain, cert: cert, log: cfg.Log, now: cfg.Now,
 		pass: append([]byte(nil), cfg.Passphrase...),
 	}
 	if w.log == nil {
@@ -163,6 +167,8 @@ func checkConfig(cfg Config) (cert []byte, err error) {
 		return nil, code.New(code.BadConfig, "the wallet's seed must have 64 bytes, not %d", len(cfg.Seed))
 	case len(cfg.Passphrase) < 32:
 		return nil, code.New(code.BadConfig, "the wallet's passphrase must have 32 random bytes, not %d", len(cfg.Passphrase))
+	case cfg.Chain != nil:
+		return nil, nil
 	case cfg.RPC.CertFile == "" && !onLoopback(cfg.RPC.Host):
 		return nil, code.New(code.BadConfig, "the node at %q is not on this machine: name its certificate file", cfg.RPC.Host)
 	case cfg.RPC.CertFile == "":

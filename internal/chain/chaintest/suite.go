@@ -7,7 +7,6 @@ import (
 
 	"github.com/btcsuite/btcd/chaincfg/v2"
 	"github.com/btcsuite/btcd/chainhash/v2"
-	"github.com/btcsuite/btcd/rpcclient"
 
 	"relaymarket/internal/chain"
 	"relaymarket/internal/code"
@@ -138,7 +137,7 @@ func (x *bench) reorg(t *testing.T) {
 // twoNodes: the node hears from another node of a longer chain.
 func (x *bench) twoNodes(t *testing.T) {
 	other := StartNode(t, btcdnode.Options{})
-	Check(t, other.Client().AddNode(x.node.P2PAddr(), rpcclient.ANAdd))
+	Check(t, other.Client().AddNode(x.node.P2PAddr(), "add"))
 	same := func() bool {
 		mine, _, err := x.node.Tip()
 		Check(t, err)
@@ -147,18 +146,18 @@ func (x *bench) twoNodes(t *testing.T) {
 		return mine == theirs
 	}
 	Eventually(t, "the nodes have one chain", same)
-	Check(t, other.Client().AddNode(x.node.P2PAddr(), rpcclient.ANRemove))
+	Check(t, other.Client().AddNode(x.node.P2PAddr(), "remove"))
 	Mine(t, x.node, 1)
 	lost := Level(t, x.b, x.node)
 	Mine(t, other, 3)
-	Check(t, other.Client().AddNode(x.node.P2PAddr(), rpcclient.ANAdd))
+	Check(t, other.Client().AddNode(x.node.P2PAddr(), "add"))
 	Eventually(t, "the longer chain wins", same)
 	tip := Level(t, x.b, x.node)
 	if tip.Height != lost.Height+2 {
 		t.Errorf("tip %+v", tip)
 	}
 	x.notOnChain(t, lost.Hash)
-	Check(t, other.Client().AddNode(x.node.P2PAddr(), rpcclient.ANRemove))
+	Check(t, other.Client().AddNode(x.node.P2PAddr(), "remove"))
 }
 
 // wakeUps come for blocks and for reorgs.
