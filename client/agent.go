@@ -15,7 +15,7 @@ import (
 	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/chain"
-	"relaymarket/internal/chain/btcd"
+	"relaymarket/internal/chain/backends"
 	"relaymarket/internal/code"
 	"relaymarket/internal/home"
 	"relaymarket/internal/runner"
@@ -60,8 +60,8 @@ type Agent struct {
 
 	home   *home.Home
 	store  *store.Client
-	node   *btcd.Backend // nil when the settings cannot work
-	chain  chain.Backend
+	node   *backends.Opened // nil when the settings cannot work
+	chain  *chain.View
 	wallet *wallet.Wallet
 	runner *runner.Runner
 	money  *money
@@ -161,18 +161,23 @@ func (a *Agent) open(o Options) (err error) {
 		return err
 	}
 	a.openChain()
-	b := a.cfg.Bitcoin
-	a.wallet, err = wallet.Open(wallet.Config{
+	w := wallet.Config{
 		Dir: a.home.Path("wallet"), Params: a.params, Seed: a.home.Seed(), Passphrase: a.home.WalletPassphrase(),
-		RPC: wallet.RPC{Host: b.RPC, User: b.User, Pass: b.Pass, CertFile: b.Cert}, Log: a.log, Now: a.now,
-	})
-	if err != nil {
+		Log: a.log, Now: a.now,
+	}
+	if b := a.cfg.Bitcoin; b.Kind() == backends.Btcd {
+		w.RPC = wallet.RPC{Host: b.RPC, User: b.User, Pass: b.Pass, CertFile: b.Cert}
+	} else {
+		w.Chain = a.chain
+	}
+	if a.wallet, err = wallet.Open(w); err != nil {
 		return err
 	}
 	a.runner, err = runner.New(a.life, runner.Config{
 		Role: contract.Client, Key: a.home.Key(), Seed: a.home.Seed(), Network: a.network, Params: a.params,
 		Store: a.store, Chain: a.chain, Wallet: a.wallet, Poll: o.Poll, Now: a.now, Rand: a.rand, Log: a.log,
 		Head: a.logHead, Signed: a.signed,
+		Sound: a.chain.Check, FallbackFeeRate: a.cfg.Bitcoin.FallbackRate(),
 	})
 	if err != nil {
 		return err
@@ -186,14 +191,15 @@ func (a *Agent) open(o Options) (err error) {
 // openChain connects to nothing yet. Settings that cannot work leave an agent that has no node;
 // Doctor says why.
 func (a *Agent) openChain() {
-	b := a.cfg.Bitcoin
-	node, err := btcd.New(btcd.Config{Host: b.RPC, User: b.User, Pass: b.Pass, CertFile: b.Cert, Params: a.params})
+	node, err := backends.Open(backends.Options{
+		First: a.cfg.Bitcoin, Second: a.cfg.Second, Params: a.params, Dir: a.home.Path(), Now: a.now,
+	})
 	if err != nil {
 		a.log.Warn("no Bitcoin node can be used", "err", err)
-		a.chain = noNode{err}
+		a.chain = chain.NewView(chain.ViewConfig{Main: noNode{err}})
 		return
 	}
-	a.node, a.chain = node, node
+	a.node, a.chain = node, node.View
 }
 
 // Key is the agent's identity.
@@ -281,7 +287,7 @@ func (a *Agent) release() error {
 		errs = append(errs, a.wallet.Close())
 	}
 	if a.node != nil {
-		a.node.Close()
+		errs = append(errs, a.node.Close())
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())

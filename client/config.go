@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"relaymarket/identity"
+	"relaymarket/internal/chain/backends"
 	"relaymarket/internal/code"
 	"relaymarket/internal/home"
 	"relaymarket/internal/transport"
@@ -33,16 +34,12 @@ type Config struct {
 	Proxy   string   `toml:"proxy"`
 
 	Bitcoin Bitcoin `toml:"bitcoin"`
+	Second  Bitcoin `toml:"second"` // held against the first; see chain.View
 	Limits  Limits  `toml:"limits"`
 }
 
-// Bitcoin is how to reach the node.
-type Bitcoin struct {
-	RPC  string `toml:"rpc"`
-	User string `toml:"user"`
-	Pass string `toml:"pass"`
-	Cert string `toml:"cert"`
-}
+// Bitcoin is how to see the chain.
+type Bitcoin = backends.Settings
 
 // Limits are what the agent may do without asking.
 type Limits struct {
@@ -56,12 +53,13 @@ type Limits struct {
 
 // DefaultConfig is what Init writes for a network.
 func DefaultConfig(network identity.Network) Config {
-	rpc := "127.0.0.1:8334"
+	// Who has no node needs none, except on regtest, which has no public nodes.
+	chain := Bitcoin{Backend: backends.Neutrino, FallbackFeeRate: 10}
 	if network == identity.Regtest {
-		rpc = "127.0.0.1:18334"
+		chain = Bitcoin{Backend: backends.Btcd, RPC: "127.0.0.1:18334", FallbackFeeRate: 2}
 	}
 	return Config{
-		Version: configVersion, Network: network.String(), Label: "me", Devices: 1, Bitcoin: Bitcoin{RPC: rpc},
+		Version: configVersion, Network: network.String(), Label: "me", Devices: 1, Bitcoin: chain,
 		Limits: Limits{BudgetSat: 10_000, BudgetHours: 24, UnackedPercent: 10, AckFlushSeconds: 60, MaxStorage: 1_000_000, MaxEgress: 1_000_000_000},
 	}
 }
@@ -85,12 +83,10 @@ boards = [{{range $i, $a := .Boards}}{{if $i}}, {{end}}"{{$a}}"{{end}}]
 proxy = "{{.Proxy}}"
 
 [bitcoin]
-# A btcd node's RPC (host:port). cert is the node's rpc.cert; empty means no TLS, for loopback.
-rpc = "{{.Bitcoin.RPC}}"
-user = "{{.Bitcoin.User}}"
-pass = "{{.Bitcoin.Pass}}"
-cert = "{{.Bitcoin.Cert}}"
-
+{{.Bitcoin.Text}}{{if not .Second.None}}
+# A second view of the chain: no contract is opened while the two do not agree.
+[second]
+{{.Second.Text}}{{end}}
 [limits]
 # What the agent pays by itself, of what its audit confirms: at most budget_sat in budget_hours. 0: nothing by itself.
 budget_sat = {{.Limits.BudgetSat}}
@@ -147,8 +143,13 @@ func (c *Config) check() error {
 	case c.Limits.BudgetHours == 0:
 		return errors.New("limits: budget_hours must be at least 1")
 	}
-	_, err = c.proxy()
-	return err
+	if _, err = c.proxy(); err != nil {
+		return err
+	}
+	if c.Proxy != "" && (c.Bitcoin.Exposed() || c.Second.Exposed()) {
+		return errors.New("proxy: a light client would connect to strangers without it; use a node of your own (backend btcd or bitcoind), or peers on this machine")
+	}
+	return backends.Check(c.Bitcoin, c.Second)
 }
 
 // proxy is the SOCKS proxy, nil for none.

@@ -15,9 +15,6 @@ import (
 const (
 	// doctorTime bounds each question of Doctor.
 	doctorTime = 10 * time.Second
-	// oldTip is the age of the last block above which a node is probably cut off. Six blocks in a
-	// row take longer than this about once in 150 years.
-	oldTip = 3 * time.Hour
 	// badClock is the offset from which relays refuse what this machine signs.
 	badClock = 100 * time.Second
 	// lowDisk is the free space below which writing may soon fail, in bytes.
@@ -67,15 +64,17 @@ func (a *Agent) checkNode(ctx context.Context) []Check {
 	tip, err := a.chain.Tip(ctx)
 	if err != nil {
 		if code.Of(err) == code.Internal {
-			err = code.Wrap(code.ChainUnavailable, err, "the node at %s does not answer", a.cfg.Bitcoin.RPC)
+			err = code.Wrap(code.ChainUnavailable, err, "%s does not answer", a.cfg.Bitcoin.Where())
 		}
 		return []Check{failed("bitcoin node", err)}
 	}
-	out := []Check{{Name: "bitcoin node", OK: true, Value: fmt.Sprintf("%s, height %d", a.cfg.Bitcoin.RPC, tip.Height)}}
+	out := []Check{{Name: "bitcoin node", OK: true, Value: fmt.Sprintf("%s, height %d", a.cfg.Bitcoin.Where(), tip.Height)}}
 	age := a.now().Sub(tip.Time).Truncate(time.Second)
-	k := Check{Name: "chain tip", OK: age < oldTip || a.network == identity.Regtest, Value: age.String() + " old"}
-	if !k.OK {
-		k.Hint = "the node is behind or cut off from others; check its connections and the clock"
+	k := Check{Name: "chain tip", OK: true, Value: age.String() + " old"}
+	if err := a.chain.Check(ctx); err != nil {
+		k = failed("chain tip", err)
+	} else if !a.cfg.Second.None() {
+		k.Value += ", confirmed by " + a.cfg.Second.Where()
 	}
 	if seen := a.runner.Tip(); seen > 0 && uint32(seen)+6 < tip.Height {
 		k.Value += fmt.Sprintf("; contracts have seen height %d", seen)

@@ -155,7 +155,7 @@ func (a *Agent) feeRate(ctx context.Context, satVB uint64) (uint64, error) {
 	if satVB > 0 {
 		return satVB * 1000, nil
 	}
-	rate, err := chain.FeeRate(ctx, a.chain, 0)
+	rate, err := chain.FeeRate(ctx, a.chain, a.cfg.Bitcoin.FallbackRate())
 	return uint64(rate), err
 }
 

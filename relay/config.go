@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"relaymarket/identity"
+	"relaymarket/internal/chain/backends"
 	"relaymarket/internal/code"
 	"relaymarket/internal/home"
 	"relaymarket/usage"
@@ -27,17 +28,13 @@ type Config struct {
 	Boards    []string `toml:"boards"`
 
 	Bitcoin Bitcoin `toml:"bitcoin"`
+	Second  Bitcoin `toml:"second"` // held against the first; see chain.View
 	Offer   Prices  `toml:"offer"`
 	Store   Disk    `toml:"store"`
 }
 
-// Bitcoin is how to reach the node.
-type Bitcoin struct {
-	RPC  string `toml:"rpc"`
-	User string `toml:"user"`
-	Pass string `toml:"pass"`
-	Cert string `toml:"cert"`
-}
+// Bitcoin is how to see the chain.
+type Bitcoin = backends.Settings
 
 // Prices is the commercial part of the offer.
 type Prices struct {
@@ -73,7 +70,7 @@ func DefaultConfig(network identity.Network) Config {
 	c := Config{
 		Version: configVersion, Network: network.String(),
 		Listen: "127.0.0.1:7700", Admin: "127.0.0.1:7701",
-		Bitcoin: Bitcoin{RPC: "127.0.0.1:8334"},
+		Bitcoin: Bitcoin{Backend: backends.Btcd, RPC: "127.0.0.1:8334", FallbackFeeRate: 10},
 		Offer: Prices{
 			Storage: 1_000, Egress: 20_000, ContractPrice: 2_500,
 			MinDeposit: 75_000, MaxDeposit: 10_000_000,
@@ -84,7 +81,7 @@ func DefaultConfig(network identity.Network) Config {
 		Store: Disk{ReserveMiB: 64, MemtableMiB: 64, CacheMiB: 256},
 	}
 	if network == identity.Regtest {
-		c.Bitcoin.RPC = "127.0.0.1:18334"
+		c.Bitcoin.RPC, c.Bitcoin.FallbackFeeRate = "127.0.0.1:18334", 2
 		c.Offer.MinDuration, c.Offer.MaxDuration, c.Offer.PowBits = 30, 10_000, 8
 	}
 	return c
@@ -123,6 +120,9 @@ func (c *Config) check() error {
 	}
 	if host, _, _ := net.SplitHostPort(c.Admin); !isLoopback(host) {
 		return fmt.Errorf("admin = %q: the admin port has no password and must stay on loopback", c.Admin)
+	}
+	if err := backends.Check(c.Bitcoin, c.Second); err != nil {
+		return err
 	}
 	if err := c.Offer.check(); err != nil {
 		return err

@@ -115,6 +115,8 @@ func (s *Server) notReady() string {
 		return "the chain has not been read yet"
 	case h.Err != nil:
 		return "the Bitcoin node does not answer: " + h.Err.Error()
+	case s.viewDoubt.Load() != nil:
+		return *s.viewDoubt.Load()
 	case s.clockWrong.Load():
 		return "the clock is far from the last commit: set it right, or confirm it with relay clock confirm"
 	case s.offers.get().IsZero():
@@ -142,7 +144,7 @@ func (s *Server) WalletSend(ctx context.Context, r SendRequest) (SendResult, err
 	rate := int64(r.FeeRateSatVB) * 1000
 	if rate == 0 {
 		var err error
-		if rate, err = chain.FeeRate(ctx, s.chain, 0); err != nil {
+		if rate, err = chain.FeeRate(ctx, s.chain, s.cfg.Bitcoin.FallbackRate()); err != nil {
 			return SendResult{}, err
 		}
 	}
@@ -198,6 +200,12 @@ func (s *Server) gauges() {
 	s.metrics.gauge("relay_sessions", "Proven sessions.", func() float64 { _, n := s.guard.Count(); return float64(n) })
 	s.metrics.gauge("relay_listeners", "Listening sessions.", func() float64 { return float64(s.listeners.count()) })
 	s.metrics.gauge("relay_tip_height", "Height of the last block handled.", func() float64 { return float64(s.runner.Tip()) })
+	s.metrics.gauge("relay_chain_trusted", "1 while new contracts are opened on what the Bitcoin node shows.", func() float64 {
+		if s.viewDoubt.Load() != nil {
+			return 0
+		}
+		return 1
+	})
 	s.metrics.gauge("relay_contracts", "Contracts in service.", func() float64 {
 		n := 0
 		for _, c := range s.runner.Contracts() {

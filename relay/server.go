@@ -21,7 +21,8 @@ import (
 	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/board"
-	"relaymarket/internal/chain/btcd"
+	"relaymarket/internal/chain"
+	"relaymarket/internal/chain/backends"
 	"relaymarket/internal/code"
 	"relaymarket/internal/home"
 	"relaymarket/internal/runner"
@@ -65,7 +66,8 @@ type Server struct {
 	fatal   func(error)
 
 	store     *store.Relay
-	chain     *btcd.Backend
+	node      *backends.Opened
+	chain     *chain.View
 	wallet    *wallet.Wallet
 	runner    *runner.Runner
 	board     *board.Board
@@ -84,7 +86,8 @@ type Server struct {
 	inHand inHand         // requests that end by themselves
 	room   *semaphore.Weighted
 
-	clockWrong atomic.Bool // by the last look; see expire
+	clockWrong atomic.Bool            // by the last look; see expire
+	viewDoubt  atomic.Pointer[string] // by the last look; see watchView
 }
 
 // New opens the store, the wallet and the listening sockets; Run serves. Errors say what to
@@ -132,16 +135,7 @@ func (s *Server) open(o Options) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	b := s.cfg.Bitcoin
-	s.chain, err = btcd.Dial(ctx, btcd.Config{Host: b.RPC, User: b.User, Pass: b.Pass, CertFile: b.Cert, Params: s.params})
-	if err != nil {
-		return err
-	}
-	s.wallet, err = wallet.Open(wallet.Config{
-		Dir: s.home.Path("wallet"), Params: s.params, Seed: s.home.Seed(), Passphrase: s.home.WalletPassphrase(),
-		RPC: wallet.RPC{Host: b.RPC, User: b.User, Pass: b.Pass, CertFile: b.Cert}, Log: s.log, Now: s.now,
-	})
-	if err != nil {
+	if err := s.openChain(ctx); err != nil {
 		return err
 	}
 	s.opener = &opener{network: s.net, relay: s.Key(), limits: s.limits}
@@ -231,7 +225,8 @@ func (s *Server) openRunner(ctx context.Context, poll time.Duration) (err error)
 	s.runner, err = runner.New(ctx, runner.Config{
 		Role: contract.Relay, Key: s.home.Key(), Seed: s.home.Seed(), Network: s.net, Params: s.params,
 		Store: s.store, Chain: s.chain, Wallet: s.wallet, Poll: poll, Now: s.now, Log: s.log,
-		Head: s.logHead,
+		Head:  s.logHead,
+		Sound: s.chain.Check, FallbackFeeRate: s.cfg.Bitcoin.FallbackRate(),
 		Policy: runner.Policy{
 			Offer: s.ownOffer, MaxContracts: s.cfg.Offer.MaxContracts, Payout: payout, OwnReport: s.ownReport, Due: s.due,
 		},
@@ -259,6 +254,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run("committer", s.committer.run)
 	run("offers", s.publishOffers)
 	run("expiry", s.expire)
+	run("view", s.watchView)
 	run("payments", s.requestPayments)
 	run("ready", s.sayReady)
 	run("admin", s.serveAdmin)
@@ -277,7 +273,7 @@ func (s *Server) Close() error {
 	for _, c := range []func() error{
 		closer(s.public), closer(s.admin),
 		func() error { return ifSet(s.wallet, s.wallet.Close) },
-		func() error { return ifSet(s.chain, func() error { s.chain.Close(); return nil }) },
+		func() error { return ifSet(s.node, s.node.Close) },
 		func() error { return ifSet(s.store, s.store.Close) },
 		func() error { return ifSet(s.home, s.home.Close) },
 	} {

@@ -29,12 +29,11 @@ admin = "{{.Admin}}"
 boards = [{{range $i, $a := .Boards}}{{if $i}}, {{end}}"{{$a}}"{{end}}]
 
 [bitcoin]
-# A btcd node's RPC (host:port). cert is the node's rpc.cert; empty means no TLS, for loopback.
-rpc = "{{.Bitcoin.RPC}}"
-user = "{{.Bitcoin.User}}"
-pass = "{{.Bitcoin.Pass}}"
-cert = "{{.Bitcoin.Cert}}"
-
+# A relay needs a full node: it looks up its clients' coins.
+{{.Bitcoin.Text}}{{if not .Second.None}}
+# A second view of the chain: no contract is accepted and no service begins while the two do not agree.
+[second]
+{{.Second.Text}}{{end}}
 [offer]
 # Prices in millisatoshi: keeping 1 GiB for a day, and sending 1 GiB to readers. Incoming is free.
 storage_msat_per_gib_day = {{.Offer.Storage}}

@@ -11,12 +11,14 @@ import (
 
 	"relaymarket/client"
 	"relaymarket/identity"
+	"relaymarket/internal/chain/backends"
 	"relaymarket/internal/code"
 	"relaymarket/usage"
 )
 
 func initCommand(o *options) *cobra.Command {
-	var network, label, proxy, rpc, user, pass, cert string
+	var network, label, proxy string
+	var chain, second backends.Settings
 	var boards []string
 	var budget satFlag
 	var restore bool
@@ -27,7 +29,10 @@ func initCommand(o *options) *cobra.Command {
 
 The recovery phrase is printed once and kept in a file that only you can read. Write it down: with it, and the
 optional passphrase in the environment variable ` + passphraseEnv + `, identity and money can be restored.
-Messages cannot: their keys are random and kept on this machine only.`,
+Messages cannot: their keys are random and kept on this machine only.
+
+Without a Bitcoin node a light client inside this program follows the chain (--backend neutrino, the default).
+With --rpc it asks your own node.`,
 		Example: `  relay-client init --label ada --board https://relay.example.org
   relay-client init --proxy socks5://127.0.0.1:9050
   relay-client init --network regtest --rpc 127.0.0.1:18334 --rpc-user u --rpc-pass p
@@ -40,10 +45,7 @@ Messages cannot: their keys are random and kept on this machine only.`,
 			}
 			c := client.DefaultConfig(net)
 			c.Label, c.Boards, c.Proxy = label, boards, proxy
-			c.Bitcoin.User, c.Bitcoin.Pass, c.Bitcoin.Cert = user, pass, cert
-			if rpc != "" {
-				c.Bitcoin.RPC = rpc
-			}
+			c.Bitcoin, c.Second = chain.Over(c.Bitcoin), second.Over(backends.Settings{})
 			if cmd.Flags().Changed("budget") {
 				c.Limits.BudgetSat = usage.Sat(budget)
 			}
@@ -63,10 +65,8 @@ Messages cannot: their keys are random and kept on this machine only.`,
 	f.StringVar(&label, "label", "me", "the name that your contacts see")
 	f.StringArrayVar(&boards, "board", nil, "where to look for relays: https://… or file:///dir (repeatable)")
 	f.StringVar(&proxy, "proxy", "", "SOCKS5 proxy for relays and boards, for .onion addresses too: socks5://127.0.0.1:9050 is Tor")
-	f.StringVar(&rpc, "rpc", "", "host:port of the btcd node's RPC")
-	f.StringVar(&user, "rpc-user", "", "user of the node's RPC")
-	f.StringVar(&pass, "rpc-pass", "", "password of the node's RPC")
-	f.StringVar(&cert, "rpc-cert", "", "the node's rpc.cert; empty: no TLS, loopback only")
+	chain.Bind(f, "")
+	second.Bind(f, "second-")
 	f.Var(&budget, "budget", "what the agent may pay in 24 hours without asking, in sat")
 	f.BoolVar(&restore, "restore", false, "read an existing recovery phrase from standard input")
 	return cmd

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"relaymarket/identity"
+	"relaymarket/internal/chain/backends"
 	"relaymarket/internal/code"
 	"relaymarket/relay"
 	"relaymarket/usage"
@@ -19,7 +20,8 @@ import (
 const passphraseEnv = "RELAY_PASSPHRASE"
 
 func initCommand(o *options) *cobra.Command {
-	var network, listen, admin, rpc, user, pass, cert string
+	var network, listen, admin string
+	var chain, second backends.Settings
 	var urls, boards []string
 	var storage, egress uint64
 	var restore bool
@@ -31,7 +33,8 @@ func initCommand(o *options) *cobra.Command {
 The recovery phrase is printed once and kept in a file that only you can read. Write it down: with it, and the
 optional passphrase in the environment variable ` + passphraseEnv + `, identity and money can be restored.`,
 		Example: `  relay init --network regtest --rpc 127.0.0.1:18334 --rpc-user u --rpc-pass p
-  relay init --address wss://203.0.113.5:7700 --storage 1200 --egress 25000`,
+  relay init --address wss://203.0.113.5:7700 --storage 1200 --egress 25000
+  relay init --rpc 127.0.0.1:8334 --rpc-user u --rpc-pass p --second-backend neutrino`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			net, err := identity.ParseNetwork(network)
@@ -41,10 +44,7 @@ optional passphrase in the environment variable ` + passphraseEnv + `, identity 
 			c := relay.DefaultConfig(net)
 			c.Addresses, c.Boards = urls, boards
 			c.Listen, c.Admin = listen, admin
-			c.Bitcoin.User, c.Bitcoin.Pass, c.Bitcoin.Cert = user, pass, cert
-			if rpc != "" {
-				c.Bitcoin.RPC = rpc
-			}
+			c.Bitcoin, c.Second = chain.Over(c.Bitcoin), second.Over(backends.Settings{})
 			c.Offer.Storage = usage.Msat(pick(cmd, "storage", storage, uint64(c.Offer.Storage)))
 			c.Offer.Egress = usage.Msat(pick(cmd, "egress", egress, uint64(c.Offer.Egress)))
 			phrase, err := readPhrase(cmd, restore)
@@ -64,10 +64,8 @@ optional passphrase in the environment variable ` + passphraseEnv + `, identity 
 	f.StringVar(&admin, "admin", "127.0.0.1:7701", "loopback host:port for health, metrics and commands")
 	f.StringSliceVar(&urls, "address", nil, "wss:// URL that the offer tells clients (repeatable)")
 	f.StringSliceVar(&boards, "board", nil, "board to publish the offer on: https://… or file:///dir (repeatable)")
-	f.StringVar(&rpc, "rpc", "", "host:port of the btcd node's RPC")
-	f.StringVar(&user, "rpc-user", "", "user of the node's RPC")
-	f.StringVar(&pass, "rpc-pass", "", "password of the node's RPC")
-	f.StringVar(&cert, "rpc-cert", "", "the node's rpc.cert; empty: no TLS, loopback only")
+	chain.Bind(f, "")
+	second.Bind(f, "second-")
 	f.Uint64Var(&storage, "storage", 0, "price of storage in msat per GiB and day")
 	f.Uint64Var(&egress, "egress", 0, "price of egress in msat per GiB")
 	f.BoolVar(&restore, "restore", false, "read an existing recovery phrase from standard input")

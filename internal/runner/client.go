@@ -31,6 +31,9 @@ type Opening struct {
 // funding transaction is broadcast, or about to be. If the relay refuses before anything was
 // signed, the coins are free again. If the connection breaks later, Resume goes on.
 func (r *Runner) Open(ctx context.Context, o Opening, ex Exchange) (contract.Contract, error) {
+	if err := r.sound(ctx); err != nil {
+		return contract.Contract{}, err
+	}
 	r.opening.Lock()
 	defer r.opening.Unlock()
 	var nonce contract.Nonce

@@ -167,6 +167,7 @@ func (r *Runner) onChain(ctx context.Context, e chain.Event) error {
 
 func (r *Runner) commitBlock(ctx context.Context, e chain.Event) (map[contract.Nonce][]contract.Effect, error) {
 	feeRate := r.feeRate(ctx)
+	doubt := r.doubt(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	recent := moveCursor(r.recent, e)
@@ -186,6 +187,7 @@ func (r *Runner) commitBlock(ctx context.Context, e chain.Event) (map[contract.N
 		if err != nil {
 			return nil, code.Wrap(code.Internal, err, "contract %x cannot take block %d", nonce[:4], e.Block.Height)
 		}
+		r.hold(c, n, doubt)
 		row, err := r.row(n)
 		if err != nil {
 			return nil, err

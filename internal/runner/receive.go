@@ -212,6 +212,9 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 	if r.Role != contract.Relay {
 		return nil, code.New(code.Unsupported, "this side opens contracts and is not offered any")
 	}
+	if err := r.sound(ctx); err != nil {
+		return nil, err
+	}
 	offer, ok := r.Policy.Offer(m.Offer)
 	if !ok {
 		return nil, code.New(code.OfferExpired, "no offer %s of this relay is in force", m.Offer.Short())

@@ -65,6 +65,9 @@ type Config struct {
 	Chain   chain.Backend
 	Wallet  *wallet.Wallet
 	Policy  Policy // relay only
+	// Sound tells why the view of the chain is not to be trusted with new money; nil: never. While
+	// it does, no contract is opened, and on a relay no service begins. What is open goes on.
+	Sound func(context.Context) error
 	// FallbackFeeRate is for when the node has no estimate, in satoshi per 1,000 virtual bytes; 0:
 	// chain's default.
 	FallbackFeeRate int64
@@ -96,6 +99,7 @@ type Runner struct {
 	keys      map[contract.Nonce]*btcec.PrivateKey // guarded by mu; see keyAgain
 	offers    map[contract.Nonce]time.Time         // guarded by mu; relay: when unsigned proposals were answered
 	recent    []chain.Block                        // guarded by mu; oldest first, what the cursor holds
+	held      map[contract.Nonce]bool              // guarded by mu; service waits for a sound view
 
 	subMu sync.Mutex
 	subs  map[chan struct{}]bool // guarded by subMu
@@ -115,7 +119,7 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 	r := &Runner{
 		Config: c, contracts: make(map[contract.Nonce]contract.Contract), offers: make(map[contract.Nonce]time.Time), subs: make(map[chan struct{}]bool),
 		ids: make(map[usage.ContractID]contract.Nonce), named: make(map[contract.Nonce]usage.ContractID),
-		keys: make(map[contract.Nonce]*btcec.PrivateKey),
+		keys: make(map[contract.Nonce]*btcec.PrivateKey), held: make(map[contract.Nonce]bool),
 	}
 	rows, err := c.Store.Contracts(ctx)
 	if err != nil {
@@ -254,12 +258,14 @@ func (r *Runner) account(c contract.Contract) *store.AccountTerms {
 	return &store.AccountTerms{
 		Contract: f.Contract, Payer: c.Peer(), Terms: f.Terms, Prices: f.Prices, ContractPrice: f.ContractPrice,
 		Value: f.Value, Credit: f.CreditLimit, Paid: f.Paid, Expiry: f.Expiry,
-		ServiceUntil: identity.UnixMilli(r.Now().Add(left).UnixMilli()), State: accountState(f),
+		ServiceUntil: identity.UnixMilli(r.Now().Add(left).UnixMilli()), State: accountState(f, r.held[c.Nonce()]),
 	}
 }
 
-func accountState(f contract.Funds) store.AccountState {
+func accountState(f contract.Funds, held bool) store.AccountState {
 	switch {
+	case f.Service && held:
+		return store.AccountOverdue
 	case f.Service:
 		return store.AccountActive
 	case f.State == contract.StateFunding, f.State == contract.StateComplete, f.State == contract.StateDraining, f.State == contract.StateFrozen:

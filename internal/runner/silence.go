@@ -60,7 +60,7 @@ func (r *Runner) lookAfter(ctx context.Context, now time.Time, wait time.Duratio
 func (r *Runner) finishOpening(ctx context.Context, c contract.Contract) error {
 	escrow, _ := c.Escrow()
 	out, err := r.Chain.TxOut(ctx, escrow, true)
-	if err != nil {
+	if err != nil && code.Of(err) != code.LightClient { // which cannot see it, and publishes it again
 		return err
 	}
 	if out != nil {
