@@ -30,7 +30,7 @@ func (s *Scenario) relay(ctx context.Context, c Command) (string, error) {
 	return "serves", nil
 }
 
-// client NAME coins=: a person with an agent and coins.
+// client NAME coins= backend=neutrino: a person with an agent and coins, and without a node if so said.
 func (s *Scenario) client(ctx context.Context, c Command) (string, error) {
 	a, err := c.args(1)
 	if err != nil {
@@ -40,7 +40,11 @@ func (s *Scenario) client(ctx context.Context, c Command) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.w.AddClient(ctx, a[0]); err != nil || coins == 0 {
+	add := s.w.AddClient
+	if _, light := c.Options["backend"]; light {
+		add = s.w.AddLightClient
+	}
+	if _, err := add(ctx, a[0]); err != nil || coins == 0 {
 		return "online", err
 	}
 	s.given += usage.Sat(coins)

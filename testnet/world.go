@@ -13,6 +13,7 @@ import (
 	"relaymarket/client"
 	"relaymarket/identity"
 	"relaymarket/internal/board"
+	"relaymarket/internal/chain/backends"
 	"relaymarket/internal/code"
 	"relaymarket/internal/home"
 	"relaymarket/relay"
@@ -213,9 +214,23 @@ func (w *World) Boards() []string {
 
 // AddClient makes an identity and starts its agent.
 func (w *World) AddClient(ctx context.Context, name string) (*Client, error) {
+	return w.addClient(name, client.Bitcoin{RPC: w.Node.RPCHost(), User: w.Node.RPCUser(), Pass: w.Node.RPCPass()})
+}
+
+// AddLightClient is AddClient for somebody who has no node: the agent follows the chain by itself, from
+// the node as from any stranger's.
+func (w *World) AddLightClient(ctx context.Context, name string) (*Client, error) {
+	c, err := w.addClient(name, client.Bitcoin{Backend: backends.Neutrino, Peers: []string{w.Node.P2PAddr()}})
+	if err != nil {
+		return nil, err
+	}
+	return c, w.Follow(ctx)
+}
+
+func (w *World) addClient(name string, chain client.Bitcoin) (*Client, error) {
 	c := client.DefaultConfig(identity.Regtest)
 	c.Label, c.Boards = name, w.Boards()
-	c.Bitcoin = client.Bitcoin{RPC: w.Node.RPCHost(), User: w.Node.RPCUser(), Pass: w.Node.RPCPass()}
+	c.Bitcoin = chain
 	c.Limits.AckFlushSeconds = w.opts.AckFlush
 	c.Limits.BudgetSat = 0 // in a story nothing is paid that nobody asked for
 	p := &Client{Name: name, Dir: filepath.Join(w.Dir, "client-"+name), cfg: c}
