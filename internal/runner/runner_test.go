@@ -42,6 +42,7 @@ type side struct {
 	store  *store.Relay
 	stop   func()
 	ahead  atomic.Int64 // nanoseconds that its clock is ahead
+	doubt  atomic.Bool  // its view of the chain is in doubt
 }
 
 func newSide(t *testing.T, n *btcdnode.Node, role contract.Role) *side {
@@ -90,6 +91,12 @@ func (s *side) start() {
 		Role: s.role, Key: s.key, Seed: s.seed, Network: identity.Regtest, Params: params, Store: s.store,
 		Chain: back, Wallet: s.wallet, Poll: 50 * time.Millisecond, OpenWait: openWait, Log: log,
 		Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
+		Sound: func(context.Context) error {
+			if s.doubt.Load() {
+				return code.New(code.ChainDisagrees, "two views")
+			}
+			return nil
+		},
 		Policy: runner.Policy{
 			Offer:        func(d identity.Digest) (contract.OfferTerms, bool) { return s.offer, d == s.offer.Digest },
 			MaxContracts: 10,
