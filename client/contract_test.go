@@ -327,6 +327,31 @@ func TestRelayAsksAndIsPaidWithinTheBudget(t *testing.T) {
 	wantCode(t, err, code.BadAmount)
 }
 
+// TestCloseKeepingLetsReceiversRead: who closes and pays for what is stored leaves nobody without it: a
+// receiver who was away reads it when the contract is long closed, and the books balance.
+func TestCloseKeepingLetsReceiversRead(t *testing.T) {
+	r := newShop(t)
+	ada, bob := newPayer(t, "ada", r, 300_000), newPerson(t, "bob")
+	c := ada.opens(r, client.OpenRequest{Deposit: 100_000})
+	ada.meets(bob)
+	ada.sendRequest(client.SendRequest{To: "bob", MediaType: "application/octet-stream", Body: randomBytes(t, 300_000), MaxPulls: 1})
+	before := ada.contract(c.ID)
+	closed, err := ada.ContractClose(t.Context(), c.ID, client.CloseKeeping)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed = ada.awaits(closed.ID, "closed")
+	pays := closed.RelayPayout + closed.CloseFee
+	if least := c.ContractPrice + (before.Owed + before.Reserved).CeilSat(); before.Reserved == 0 || pays < least || pays > least+1 {
+		t.Fatalf("the close pays %d, used and reserved were %d: %+v", pays, least, closed)
+	}
+	if i, err := ada.Identity(t.Context()); err != nil || len(i.Relays) != 1 {
+		t.Fatalf("ada's document names %d relays: %v", len(i.Relays), err)
+	}
+	bob.run()
+	eventually(t, "bob has it", func() bool { return len(bob.inbox()) == 1 })
+}
+
 func TestRelayOffersToClose(t *testing.T) {
 	r := newShop(t)
 	ada := newPayer(t, "ada", r, 300_000)

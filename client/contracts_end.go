@@ -15,20 +15,24 @@ const (
 	CloseRefundPayment = "refund-payment"
 	// CloseRequest: the closing transaction that the relay has signed is accepted and published.
 	CloseRequest = "request"
+	// CloseKeeping is CloseRefundPayment that pays also for what is still stored: its receivers can
+	// read it to the end that its receipts name.
+	CloseKeeping = "keep"
 )
 
 // requestTime is how long ContractClose waits for a relay's offer to close.
 const requestTime = time.Minute
 
 // ContractClose ends a contract together with its relay: what the audit confirms goes to the
-// relay, the rest comes back. how is CloseRefundPayment (also when empty) or CloseRequest, which
-// waits up to a minute for the relay's offer and accepts it if it takes no more than is
-// confirmed. It needs Run and the node. Errors: BadArgument, BadState, BadDeadline (too near to
+// relay, the rest comes back. how is CloseRefundPayment (also when empty), CloseKeeping, which pays the
+// worst case of what is still stored too, or CloseRequest, which waits up to a minute for the relay's
+// offer and accepts it if it takes no more than is confirmed. After CloseRefundPayment the receivers
+// of what is still stored are refused. It needs Run and the node. Errors: BadArgument, BadState, BadDeadline (too near to
 // expiry), PaymentTooLow (the relay wants more than is confirmed), LimitExceeded, NotDue (no
 // offer came), and those of Audit.
 func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how string) (ContractInfo, error) {
-	if how != "" && how != CloseRefundPayment && how != CloseRequest {
-		return ContractInfo{}, code.New(code.BadArgument, "close by %s or %s, not by %q", CloseRefundPayment, CloseRequest, how)
+	if how != "" && how != CloseRefundPayment && how != CloseRequest && how != CloseKeeping {
+		return ContractInfo{}, code.New(code.BadArgument, "close by %s, %s or %s, not by %q", CloseRefundPayment, CloseKeeping, CloseRequest, how)
 	}
 	if _, err := a.contractByID(id); err != nil {
 		return ContractInfo{}, err
@@ -48,7 +52,7 @@ func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how stri
 	if how == CloseRequest {
 		c, err = a.acceptClose(ctx, c)
 	} else {
-		c, err = a.close(ctx, c)
+		c, err = a.close(ctx, c, how == CloseKeeping)
 	}
 	if err != nil {
 		return ContractInfo{}, err
@@ -56,16 +60,57 @@ func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how stri
 	return a.describe(ctx, c, nil), a.relaysChanged(ctx)
 }
 
-// close signs a close for what is confirmed. The fee rate is the agreed one of a settlement.
-func (a *Agent) close(ctx context.Context, c contract.Contract) (contract.Contract, error) {
+// close signs a close for what is confirmed, and to keep for what is still stored. The fee rate is
+// the agreed one of a settlement.
+func (a *Agent) close(ctx context.Context, c contract.Contract, keep bool) (contract.Contract, error) {
 	v, err := a.audit(ctx, c.ID())
 	if err != nil {
 		return c, err
 	}
-	if err := a.approve(ctx, v.contract, v.due, v.report.Digest(), true); err != nil {
+	sum := v.due
+	if keep {
+		papers, err := a.store.AuditPapers(ctx, c.ID())
+		if err != nil {
+			return c, err
+		}
+		if sum, err = a.keeping(ctx, v, papers.Orders); err != nil {
+			return c, err
+		}
+		if err := a.keepRelay(ctx, c.Peer(), papers.Orders); err != nil {
+			return c, err
+		}
+	}
+	if err := a.approve(ctx, v.contract, sum, v.report.Digest(), true); err != nil {
 		return c, err
 	}
-	return a.runner.Close(ctx, c.ID(), v.due, c.Terms().SettleFeeRate, a.exchange(c.Peer()))
+	return a.runner.Close(ctx, c.ID(), sum, c.Terms().SettleFeeRate, a.exchange(c.Peer()))
+}
+
+// keeping is the sum for which the relay goes on serving what it has accepted: what is used and what
+// may still be used, as the relay's books have it. It may not be more than what was confirmed and
+// what the receipts name as the most that their records can cost. Codes Disconnected (the relay does
+// not say) and LimitExceeded.
+func (a *Agent) keeping(ctx context.Context, v verdict, orders []usage.HeldOrder) (usage.Sat, error) {
+	book := a.book(ctx, v.contract, true)
+	if book == nil {
+		return 0, code.New(code.Disconnected, "the relay does not say what it has reserved for stored records")
+	}
+	most := v.result.ConfirmedMsat
+	for _, o := range orders {
+		r, err := usage.DecodeReceipt(o.Receipt.Statement)
+		if err != nil {
+			continue // none came
+		}
+		if most, err = most.Add(r.WorstMsat); err != nil {
+			return 0, err
+		}
+	}
+	t := v.contract.Terms()
+	all, err := usage.Msat(book.OwedMsat).Add(usage.Msat(book.ReservedMsat))
+	if err != nil || all > most {
+		return 0, code.New(code.LimitExceeded, "the relay has reserved %d msat, its receipts promise at most %d in all", book.ReservedMsat, most)
+	}
+	return max(v.due, dueOf(t, v.contract.Paid(), all)), nil
 }
 
 // acceptClose waits for the relay's offer and accepts it, if it is no more than is confirmed.

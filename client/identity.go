@@ -147,7 +147,8 @@ func (a *Agent) sealingKey(ctx context.Context) (records.SealingKey, error) {
 	return k, a.store.SaveSealingKey(ctx, k)
 }
 
-// ownRelays are the relays where this agent writes: those of its contracts, then the chosen ones.
+// ownRelays are the relays where this agent writes: those of its contracts, then the chosen ones; and
+// last those that keep what it has written under contracts that are closed.
 func (a *Agent) ownRelays(ctx context.Context) ([]identity.RelayRef, error) {
 	var keys []identity.PublicKey
 	for _, c := range a.runner.Contracts() {
@@ -163,6 +164,15 @@ func (a *Agent) ownRelays(ctx context.Context) ([]identity.RelayRef, error) {
 	for _, r := range chosen {
 		if !slices.Contains(keys, r.Key) {
 			keys = append(keys, r.Key)
+		}
+	}
+	old, err := a.keptRelays(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range old {
+		if !slices.Contains(keys, k.Relay) {
+			keys = append(keys, k.Relay)
 		}
 	}
 	var out []identity.RelayRef

@@ -244,7 +244,7 @@ func (e Received) refundPayment(c *Contract, m *RefundPayment) ([]Effect, error)
 	if err != nil {
 		return nil, err
 	}
-	k.client, k.relay = m.Signature, sig
+	k.client, k.relay, k.order = m.Signature, sig, e.Message.digest
 	c.agreed, c.closing, c.talk.pending = k, true, nil
 	final, err := c.final(k)
 	return []Effect{final}, err

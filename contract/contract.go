@@ -88,6 +88,7 @@ type closing struct {
 	amount        usage.Sat
 	feeRate       uint64
 	client, relay Signature
+	order         identity.Digest // relay: of the client's statement that asked for it
 }
 
 // talk is the state of the conversation.

@@ -102,6 +102,12 @@ type Funds struct {
 	CreditLimit   usage.Sat
 	ServiceUntil  usage.Height // no service from here on
 	Expiry        usage.Height // E
+	// Closed tells that the client has asked for a close and got it. Final is what that pays in all,
+	// and Order the client's statement. A close that the relay offered is not told of: whoever ends
+	// a contract by its own will goes on owing what it has promised.
+	Closed bool
+	Final  usage.Sat
+	Order  identity.Digest
 }
 
 // Funds is the present state of the contract's account; zero until the terms are complete.
@@ -110,9 +116,13 @@ func (c Contract) Funds() Funds {
 		return Funds{}
 	}
 	t := c.terms
-	return Funds{
+	f := Funds{
 		Contract: c.ID(), Terms: t.Digest(), State: c.State(), Service: c.Service(), Prices: t.Prices,
 		Value: t.Value, ContractPrice: t.ContractPrice, Paid: c.paid, CreditLimit: t.CreditLimit,
 		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry,
 	}
+	if c.role == Relay && c.agreed.complete() {
+		f.Closed, f.Final, f.Order = true, c.agreed.amount, c.agreed.order
+	}
+	return f
 }

@@ -71,6 +71,7 @@ func (r *record) later() []codec.Field {
 func (k *closing) fields(t uint64) []codec.Field {
 	return []codec.Field{
 		codec.U64(t, &k.amount), codec.U64(t+2, &k.feeRate), codec.Fixed(t+4, k.client[:]), codec.Fixed(t+6, k.relay[:]),
+		codec.Optional(codec.Fixed(t+8, k.order[:])),
 	}
 }
 

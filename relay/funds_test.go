@@ -1,11 +1,13 @@
 package relay_test
 
 import (
+	"context"
 	"testing"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
+	"relaymarket/internal/runner"
 	"relaymarket/usage"
 )
 
@@ -72,8 +74,9 @@ func TestContractPaysForItsOwnerOnly(t *testing.T) {
 	}
 }
 
-// TestCloseEndsServiceAndTakesWhatIsDue: a client cannot close for less than it owes; after a close
-// nothing is stored or served on the contract, and the transaction pays what was agreed.
+// TestCloseEndsServiceAndTakesWhatIsDue: a client cannot close for less than it owes; after a close for
+// what was used nothing more is stored, and nothing served that the close does not pay for: its
+// receiver is denied it with the client's own close as the reason. The transaction pays what was agreed.
 func TestCloseEndsServiceAndTakesWhatIsDue(t *testing.T) {
 	r := start(t, t.TempDir(), dear(t))
 	p, bob := newPayer(t, r), newPerson(t, r)
@@ -91,13 +94,15 @@ func TestCloseEndsServiceAndTakesWhatIsDue(t *testing.T) {
 	if _, err := p.runner.Close(t.Context(), c.ID(), c.Paid(), rate, p.exchange); code.Of(err) != code.PaymentTooLow {
 		t.Errorf("a close that pays nothing of what is due: %v", err)
 	}
-	if _, err := p.runner.Close(t.Context(), c.ID(), m, rate, p.exchange); err != nil {
+	var said identity.Digest
+	if _, err := p.runner.Close(t.Context(), c.ID(), m, rate, p.hearing(&said)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := call[*message.Written](p.person, p.draftOn(on(c), once, bob.key.Public(), noise(10))); code.Of(err) != code.NoFunds {
 		t.Errorf("a write after the close: %v", err)
 	}
-	if _, d, err := bob.read(bob.request(digestOf(t, w, 0), 1<<20)); err != nil || d == nil || d.Reason != usage.ReasonSuspended {
+	if _, d, err := bob.read(bob.request(digestOf(t, w, 0), 1<<20)); err != nil || d == nil || d.Reason != usage.ReasonSuspended ||
+		len(d.Evidence) != 1 || d.Evidence[0] != said {
 		t.Errorf("a read after the close: %+v %v", d, err)
 	}
 	p.mine(4)
@@ -108,6 +113,104 @@ func TestCloseEndsServiceAndTakesWhatIsDue(t *testing.T) {
 	}
 	if s, _, ok := k.Spend(); !ok || s.Relay+s.Fee != m || s.Relay+s.Fee+s.Client != 200_000 {
 		t.Errorf("the close: %+v, due were %d", s, m)
+	}
+}
+
+// hearing is exchange that notes the digest of what is said last.
+func (p *payer) hearing(d *identity.Digest) runner.Exchange {
+	return func(ctx context.Context, s identity.Signed) (identity.Signed, error) {
+		h, err := identity.PeekHeader(s.Statement)
+		if err != nil {
+			return identity.Signed{}, err
+		}
+		*d = identity.StatementDigest(h.Type, s.Statement)
+		return p.exchange(ctx, s)
+	}
+}
+
+// TestCloseThatPaysKeepsTheRecords: a close that pays for all that was accepted ends writes only: what
+// is stored is served to its end, also after a restart and when the close is final; its rows stay
+// within what was paid.
+func TestCloseThatPaysKeepsTheRecords(t *testing.T) {
+	dir, cfg := t.TempDir(), dear(t)
+	r := start(t, dir, cfg)
+	p, bob := newPayer(t, r), newPerson(t, r)
+	c := p.open(200_000, 0)
+	w := p.draftOn(on(c), once, bob.key.Public(), noise(1000), noise(500))
+	must[*message.Written](p.person, w)
+	acc := p.state(c.ID())
+	all := c.Terms().ContractPrice + (acc.Owed + acc.Reserved).CeilSat()
+	if _, err := p.runner.Close(t.Context(), c.ID(), all, c.Terms().SettleFeeRate, p.exchange); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := call[*message.Written](p.person, p.draftOn(on(c), once, bob.key.Public(), noise(10))); code.Of(err) != code.NoFunds {
+		t.Errorf("a write after the close: %v", err)
+	}
+	if got := bob.denied(digestOf(t, w, 0)); got != 0 {
+		t.Errorf("right after the close: denied for %d", got)
+	}
+	p.mine(4)
+	p.until("the close is final", func() bool { return p.state(c.ID()).State == "closed" })
+	r.stop()
+	r = start(t, dir, cfg)
+	p.connect(r)
+	bob.connect(r)
+	for i, want := range []usage.Reason{usage.ReasonCap, 0} {
+		if got := bob.denied(digestOf(t, w, i)); got != want {
+			t.Errorf("record %d after the close is final: denied for %d, not %d", i, got, want)
+		}
+	}
+	if got := p.state(c.ID()); (got.Owed+got.Reserved).CeilSat() > all-c.Terms().ContractPrice || got.Rows != 3 {
+		t.Errorf("%d rows for %d msat, with %d reserved", got.Rows, got.Owed, got.Reserved)
+	}
+}
+
+// TestDeletedBeforeAClose: a sender who wants to leave and not to pay for what it keeps deletes that;
+// what is left is then covered, even if it is deleted after the close.
+func TestDeletedBeforeAClose(t *testing.T) {
+	r := start(t, t.TempDir(), dear(t))
+	p, bob := newPayer(t, r), newPerson(t, r)
+	c := p.open(200_000, 0)
+	w := p.draftOn(on(c), once, bob.key.Public(), noise(3000))
+	kept := p.draftOn(on(c), once, bob.key.Public(), noise(100))
+	must[*message.Written](p.person, w)
+	must[*message.Written](p.person, kept)
+	acc := p.state(c.ID())
+	most := c.Terms().ContractPrice + (acc.Owed + acc.Reserved).CeilSat()
+	if _, err := p.runner.Close(t.Context(), c.ID(), most/2, c.Terms().SettleFeeRate, p.exchange); err != nil {
+		t.Fatal(err)
+	}
+	if got := bob.denied(digestOf(t, kept, 0)); got != usage.ReasonSuspended {
+		t.Errorf("the close pays for half: %d", got)
+	}
+	p.remove(digestOf(t, w, 0))
+	if got := bob.denied(digestOf(t, kept, 0)); got != 0 {
+		t.Errorf("what is left is covered: %d", got)
+	}
+}
+
+// TestRelayKeepsWhatItPromised: a relay that ends a contract by its own will, with an offer to close or a
+// settlement, has its receipts to answer for: it serves on.
+func TestRelayKeepsWhatItPromised(t *testing.T) {
+	r := start(t, t.TempDir(), dear(t))
+	p, bob := newPayer(t, r), newPerson(t, r)
+	c := p.open(200_000, 0)
+	w := p.draftOn(on(c), nil, bob.key.Public(), noise(1000))
+	must[*message.Written](p.person, w)
+	if _, err := r.CloseContract(t.Context(), c.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if got := bob.denied(digestOf(t, w, 0)); got != 0 {
+		t.Errorf("after the relay's offer to close: denied for %d", got)
+	}
+	p.pushed()
+	if _, err := p.runner.AcceptClose(t.Context(), c.ID(), c.Terms().Value); err != nil {
+		t.Fatal(err)
+	}
+	p.mine(4)
+	p.until("the close is final", func() bool { return p.state(c.ID()).State == "closed" })
+	if got := bob.denied(digestOf(t, w, 0)); got != 0 {
+		t.Errorf("after the relay's close: denied for %d", got)
 	}
 }
 

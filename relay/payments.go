@@ -117,8 +117,8 @@ func (s *Server) due(ctx context.Context, c contract.Contract) (usage.Sat, error
 }
 
 // CloseContract asks the client to close now, for what has been agreed or, if that is more, for
-// what the log says. The relay's signature on the close leaves with it, so nothing is served
-// on the contract afterwards.
+// what the log says. The relay's signature on the close leaves with it, so no order is
+// accepted afterwards; what was accepted is served to its end.
 func (s *Server) CloseContract(ctx context.Context, id usage.ContractID) (ContractStatus, error) {
 	c, err := s.runner.Contract(id)
 	if err != nil {

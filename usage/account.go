@@ -69,6 +69,18 @@ func (a Account) committed(more Quantities) (Msat, error) {
 	return CostCeil(a.Prices, q)
 }
 
+// Covered tells whether a payment of final sat in all, contract price included, pays for everything
+// that was used and that accepted records may still use. Once true it stays so: no later row adds to
+// the two together. Deleting records can make it true.
+func (a Account) Covered(final Sat) bool {
+	all, err := a.committed(Quantities{})
+	if err != nil {
+		return false
+	}
+	has, err := (max(final, a.ContractPrice) - a.ContractPrice).Msat()
+	return err == nil && all <= has
+}
+
 // CanAccept tells whether the account covers an order that may use at most worst: nil, or
 // code NoFunds.
 func (a Account) CanAccept(worst Quantities) error {

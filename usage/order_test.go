@@ -175,7 +175,15 @@ func TestAccountRefuses(t *testing.T) {
 	if owed != 1000 || reserved != 2000 {
 		t.Error(owed, reserved)
 	}
-	if b, err = b.Close(Quantities{Egress: 2000}); err != nil || b.CanAccept(Quantities{Egress: 2000}) != nil {
+	for final, want := range map[Sat]bool{0: false, 2: false, 3: true, math.MaxUint64: false} {
+		if b.Covered(final) != want {
+			t.Errorf("%d sat cover 3000 msat: %v", final, !want)
+		}
+	}
+	if b, err = b.Close(Quantities{Egress: 2000}); !b.Covered(1) || b.Covered(0) {
+		t.Error("what is released need not be paid")
+	}
+	if err != nil || b.CanAccept(Quantities{Egress: 2000}) != nil {
 		t.Error("what is released can be ordered again", err)
 	}
 	if _, err := Rest(RecordFacts{Expiry: simDay}, 0, 2*simDay, simUntil, 0); !errors.Is(err, ErrOverflow) {

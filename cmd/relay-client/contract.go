@@ -214,9 +214,12 @@ func contractClose(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "close CONTRACT", Short: "End a contract together with its relay and get the rest back",
 		Long: `close ends a contract at once: what the audit confirms goes to the relay, the rest comes back to your wallet, in one
-transaction. Records that are still stored under it are no longer kept for you.
+transaction. Records that are still stored under it can then not be read any more, unless you pay for them: with --how keep
+also what they may still cost goes to the relay, and it serves them to the end that its receipts name. What you want neither
+kept nor paid for you can delete before.
 
   --how refund-payment  you sign first, the relay publishes (the usual way)
+  --how keep            the same, and what is still stored is paid for to its end
   --how request         you accept the closing transaction that the relay has sent
 
 If the relay does not answer, nothing is lost: the contract expires, and the agent takes the escrow back by itself.`,
@@ -224,7 +227,11 @@ If the relay does not answer, nothing is lost: the contract expires, and the age
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return o.onContract(cmd, given[0], func(ctx context.Context, s *session, id usage.ContractID) error {
-				if err := confirm(cmd, yes, "close contract "+short(id)+"; what is stored under it is no longer kept"); err != nil {
+				what := "what is still stored under it can no longer be read (--how keep pays for it)"
+				if how == client.CloseKeeping {
+					what = "what is still stored under it is paid for to its end"
+				}
+				if err := confirm(cmd, yes, "close contract "+short(id)+"; "+what); err != nil {
 					return err
 				}
 				c, err := busy(s, "closing", func() (client.ContractInfo, error) { return s.ContractClose(ctx, id, how) })
@@ -238,7 +245,7 @@ If the relay does not answer, nothing is lost: the contract expires, and the age
 			})
 		},
 	}
-	cmd.Flags().StringVar(&how, "how", "refund-payment", "refund-payment or request")
+	cmd.Flags().StringVar(&how, "how", "refund-payment", "refund-payment, keep or request")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the closing transaction is in a block")
 	return cmd

@@ -259,6 +259,7 @@ func (r *Runner) account(c contract.Contract) *store.AccountTerms {
 		Contract: f.Contract, Payer: c.Peer(), Terms: f.Terms, Prices: f.Prices, ContractPrice: f.ContractPrice,
 		Value: f.Value, Credit: f.CreditLimit, Paid: f.Paid, Expiry: f.Expiry,
 		ServiceUntil: identity.UnixMilli(r.Now().Add(left).UnixMilli()), State: accountState(f, r.held[c.Nonce()]),
+		Final: f.Final, Closing: f.Order,
 	}
 }
 
@@ -268,10 +269,10 @@ func accountState(f contract.Funds, held bool) store.AccountState {
 		return store.AccountOverdue
 	case f.Service:
 		return store.AccountActive
-	case f.State == contract.StateFunding, f.State == contract.StateComplete, f.State == contract.StateDraining, f.State == contract.StateFrozen:
-		return store.AccountOverdue
+	case f.Closed, f.State == contract.StateFailed:
+		return store.AccountClosed
 	}
-	return store.AccountClosed
+	return store.AccountOverdue // frozen, or ended by this relay: what it has promised it keeps
 }
 
 // stamp is the time and a random serial for a statement.

@@ -16,7 +16,8 @@ const (
 	AccountOverdue AccountState = 2
 	// AccountSuspended: no new writes, and only the payer reads.
 	AccountSuspended AccountState = 3
-	// AccountClosed: the contract is over; nothing is charged to it any more.
+	// AccountClosed: the client has closed the contract, or its funding failed. No new writes, and
+	// reads only while everything that was accepted is covered by what the close pays.
 	AccountClosed AccountState = 4
 )
 
@@ -34,6 +35,10 @@ type AccountTerms struct {
 	ServiceUntil  identity.UnixMilli
 	Expiry        usage.Height
 	State         AccountState
+	// Final is what a close by the client pays in all, and Closing the client's statement; zero
+	// where there is none.
+	Final   usage.Sat
+	Closing identity.Digest
 }
 
 // Account is an account with its running totals.

@@ -46,6 +46,26 @@ func (l *ledger) books() usage.Account {
 	}
 }
 
+// suspends tells whether the account serves a reader no more. Where the client closed the contract,
+// what was accepted before is served to its end if the close pays for all of it.
+func (l *ledger) suspends(reader identity.PublicKey) bool {
+	switch l.State {
+	case AccountClosed:
+		return !l.books().Covered(l.Final)
+	case AccountSuspended:
+		return l.Payer != reader
+	}
+	return false
+}
+
+// closing is the evidence for a suspension: the client's own close.
+func (l *ledger) closing() []identity.Digest {
+	if l.Closing.IsZero() {
+		return nil
+	}
+	return []identity.Digest{l.Closing}
+}
+
 // time is the time of the next row: the clock, but never before the last row. They differ only
 // after the operator has set the clock back.
 func (l *ledger) time(now identity.UnixMilli) identity.UnixMilli { return max(now, l.log.LastTime) }

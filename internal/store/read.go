@@ -131,8 +131,8 @@ func (t *tx) refusal(v *stored, reader identity.PublicKey) (usage.Reason, []iden
 		if l.time(t.now) >= v.end {
 			return usage.ReasonExpired, nil, nil
 		}
-		if l.State == AccountClosed || l.State == AccountSuspended && l.Payer != reader {
-			return usage.ReasonSuspended, nil, nil
+		if l.suspends(reader) {
+			return usage.ReasonSuspended, l.closing(), nil
 		}
 	}
 	used, err := t.pulls(v)

@@ -21,7 +21,11 @@ func (a accountRow) encode() []byte {
 	w.u(uint64(a.ContractPrice)).u(uint64(a.Value)).u(uint64(a.Credit)).u(uint64(a.Paid))
 	w.u(uint64(a.ServiceUntil)).u(uint64(a.Expiry)).u(uint64(a.State))
 	w.u(a.pledged.ByteSeconds.Hi).u(a.pledged.ByteSeconds.Lo).u(a.pledged.Egress)
-	return w.u(uint64(a.epoch)).u(a.rows).u(a.reports).b
+	w.u(uint64(a.epoch)).u(a.rows).u(a.reports)
+	if a.Final != 0 || !a.Closing.IsZero() {
+		w.u(uint64(a.Final)).fixed(a.Closing[:])
+	}
+	return w.b
 }
 
 func decodeAccountRow(b []byte) (accountRow, error) {
@@ -35,6 +39,10 @@ func decodeAccountRow(b []byte) (accountRow, error) {
 	a.ServiceUntil, a.Expiry, a.State = identity.UnixMilli(r.u()), usage.Height(r.u()), AccountState(r.u())
 	a.pledged.ByteSeconds.Hi, a.pledged.ByteSeconds.Lo, a.pledged.Egress = r.u(), r.u(), r.u()
 	a.epoch, a.rows, a.reports = uint32(r.u()), r.u(), r.u()
+	if len(r.b) > 0 {
+		a.Final = usage.Sat(r.u())
+		r.fixed(a.Closing[:])
+	}
 	return a, r.end("an account")
 }
 
