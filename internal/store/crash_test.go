@@ -27,6 +27,7 @@ type history struct {
 	written  []*written
 	reports  map[usage.ContractID]*usage.VerifiedUsageReport // the last ones heard
 	doubt    map[identity.Digest]bool                        // presented when the machine crashed; nobody heard the answer
+	shown    usage.Arrival                                   // the highest watermark that anybody saw
 }
 
 // written is a record with what was said about it.
@@ -115,9 +116,28 @@ func (h *history) someOps() []Op {
 
 // batch applies operations and remembers what was said.
 func (h *history) batch(ops []Op) {
+	h.look()
 	for i, out := range h.apply(ops...) {
 		h.heard(ops[i], out)
 	}
+}
+
+// look sees the watermark, which never goes back.
+func (h *history) look() {
+	w := h.r.Watermark()
+	if w < h.shown {
+		h.t.Fatalf("the watermark went back from %d to %d", h.shown, w)
+	}
+	h.shown = w
+}
+
+// beat is what a relay does every minute, also when it is idle.
+func (h *history) beat() {
+	h.expire()
+	if w := h.r.Watermark(); w < usage.Arrival(h.now)*1000 {
+		h.t.Fatalf("the watermark is %d at %d ms", w, h.now)
+	}
+	h.look()
 }
 
 func (h *history) heard(op Op, out Outcome) {
@@ -162,6 +182,9 @@ func (h *history) heardWrite(op WriteOp, out Outcome) {
 	body, err := usage.DecodeReceipt(out.Statement)
 	h.must(err)
 	h.must(body.Answers(op.Order))
+	if !out.Repeat && body.Arrival <= h.shown {
+		h.t.Fatalf("a record arrives at %d, below the watermark %d that was shown", body.Arrival, h.shown)
+	}
 	for i, r := range op.Records {
 		h.written = append(h.written, &written{
 			Record: r, op: op, receipt: out.Statement, body: body,
@@ -307,7 +330,7 @@ func TestCrashesLoseAndInventNothing(t *testing.T) {
 			"wait": func(rt *rapid.T) {
 				h.now += identity.UnixMilli(rapid.IntRange(1, 5000).Draw(rt, "s")) * 1000
 			},
-			"expire": func(*rapid.T) { h.expire() },
+			"expire": func(*rapid.T) { h.beat() },
 			"report": func(rt *rapid.T) { h.rt = rt; h.report() },
 		})
 		h.checkAll()

@@ -230,6 +230,9 @@ func (t *tx) keepClock() {
 	if t.badClock != nil || idle && !t.beat {
 		return
 	}
+	if t.beat { // an idle watermark follows the clock, so that a denial speaks of now; arrivals go on above it
+		t.last = max(t.last, usage.Arrival(t.now)*1000)
+	}
 	if t.last <= t.saved.ceiling && t.now < t.saved.ms+clockStep {
 		return
 	}
