@@ -163,7 +163,8 @@ func (a *Agent) open(o Options) (err error) {
 	a.openChain()
 	w := wallet.Config{
 		Dir: a.home.Path("wallet"), Params: a.params, Seed: a.home.Seed(), Passphrase: a.home.WalletPassphrase(),
-		Log: a.log, Now: a.now,
+		Birthday: a.home.Birthday(),
+		Log:      a.log, Now: a.now,
 	}
 	if b := a.cfg.Bitcoin; b.Kind() == backends.Btcd {
 		w.RPC = wallet.RPC{Host: b.RPC, User: b.User, Pass: b.Pass, CertFile: b.Cert}

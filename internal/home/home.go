@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -52,7 +53,9 @@ func Create(dir string, network identity.Network, s Secrets) (phrase string, key
 	if _, err := os.Stat(filepath.Join(base, "phrase")); err == nil {
 		return "", key, code.New(code.AlreadyInitialised, "%s holds an identity", base)
 	}
+	var born []secret
 	if s.Phrase == "" {
+		born = []secret{{"born", time.Now().UTC().Format(time.RFC3339) + "\n"}}
 		if s.Phrase, err = identity.NewPhrase(s.Rand); err != nil {
 			return "", key, err
 		}
@@ -70,11 +73,11 @@ func Create(dir string, network identity.Network, s Secrets) (phrase string, key
 		return "", key, code.Wrap(code.Internal, err, "random bytes")
 	}
 	phrase = strings.Join(strings.Fields(strings.ToLower(s.Phrase)), " ")
-	return phrase, priv.Public(), writeSecrets(base, []secret{
-		{"identity", priv.Public().String() + "\n"},
-		{"wallet.key", hex.EncodeToString(wallet[:]) + "\n"},
-		{"phrase", phrase + "\n"}, // last: its presence means the home is complete
-	})
+	return phrase, priv.Public(), writeSecrets(base, append(born,
+		secret{"identity", priv.Public().String() + "\n"},
+		secret{"wallet.key", hex.EncodeToString(wallet[:]) + "\n"},
+		secret{"phrase", phrase + "\n"}, // last: its presence means the home is complete
+	))
 }
 
 type secret struct{ name, text string }
@@ -193,6 +196,23 @@ func (h *Home) Key() identity.PrivateKey { return h.key }
 
 // Seed is the 64-byte seed that money keys derive from.
 func (h *Home) Seed() []byte { return h.seed }
+
+// bornMargin is by how much the clock may have been wrong when the phrase was drawn.
+const bornMargin = 30 * 24 * time.Hour
+
+// Birthday is a time before which nothing can have been paid to the seed, so that nobody has to
+// look; zero when that is not known, as for a phrase that was restored.
+func (h *Home) Birthday() time.Time {
+	raw, err := os.ReadFile(h.Path("born"))
+	if err != nil {
+		return time.Time{}
+	}
+	born, err := time.Parse(time.RFC3339, strings.TrimSpace(string(raw)))
+	if err != nil {
+		return time.Time{}
+	}
+	return born.Add(-bornMargin)
+}
 
 // WalletPassphrase encrypts the wallet database: 32 random bytes.
 func (h *Home) WalletPassphrase() []byte { return h.wallet }

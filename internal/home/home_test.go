@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -35,9 +36,16 @@ func TestCreateOpenLock(t *testing.T) {
 	if _, err := Open(dir, identity.Mainnet, ""); code.Of(err) != code.NotInitialised {
 		t.Fatalf("other network: %v", err)
 	}
+	if age := time.Since(h.Birthday()); age < bornMargin || age > bornMargin+time.Hour {
+		t.Errorf("a new phrase is %s old", age)
+	}
 	other := t.TempDir()
 	if _, again, err := Create(other, identity.Regtest, Secrets{Phrase: phrase, Passphrase: "x", Rand: rand.Reader}); err != nil || again != key {
 		t.Fatalf("the phrase gives another identity: %v", err)
+	}
+	restored, err := Open(other, identity.Regtest, "x")
+	if err != nil || !restored.Birthday().IsZero() {
+		t.Errorf("a restored phrase was born %v, %v", restored.Birthday(), err)
 	}
 }
 
