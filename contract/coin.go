@@ -46,14 +46,15 @@ func checkCoins(coins []Coin, views []CoinView, m Margins) error {
 		return code.New(code.Internal, "%d coins and %d views", len(coins), len(views))
 	}
 	for i, c := range coins {
-		if err := checkCoin(c, views[i], m); err != nil {
+		if err := CheckCoin(c, views[i], m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkCoin(c Coin, v CoinView, m Margins) error {
+// CheckCoin holds one coin against the own chain view (checks 8 and 13 to 16). Code BadInput.
+func CheckCoin(c Coin, v CoinView, m Margins) error {
 	switch {
 	case !isFundable(c.Script):
 		return code.New(code.BadInput, "%v is neither P2TR nor P2WPKH", c.OutPoint)

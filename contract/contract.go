@@ -232,6 +232,9 @@ func (c Contract) FundingTx() *wire.MsgTx {
 	return tx
 }
 
+// Coins are what funds the escrow.
+func (c Contract) Coins() []Coin { return slices.Clone(c.coins) }
+
 // Service tells whether use may be served and charged now.
 func (c Contract) Service() bool { return c.State() == StateActive }
 

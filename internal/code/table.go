@@ -170,6 +170,12 @@ const (
 	LightClient Code = 106
 	// NodeTooOld: the Bitcoin node is too old for this program; update it.
 	NodeTooOld Code = 107
+	// BadPSBT: the file is not a PSBT of version 0 that this side takes; export it again and sign that.
+	BadPSBT Code = 130
+	// NotSigned: sign every input of the exported file in your wallet, then import it.
+	NotSigned Code = 131
+	// OutsideCoins: the coins are of an outside wallet, which alone can spend them; to undo the opening spend them there.
+	OutsideCoins Code = 132
 )
 
 // table is the registry; All and PROTOCOL.md show it.
@@ -258,4 +264,7 @@ var table = []Entry{
 	{ChainDisagrees, "chain_disagrees", true, "the two Bitcoin backends do not show the same chain; find out which one is cut off before any money moves"},
 	{LightClient, "light_client", false, "a light client cannot answer this; use a full node (backend btcd or bitcoind)"},
 	{NodeTooOld, "node_too_old", false, "the Bitcoin node is too old for this program; update it"},
+	{BadPSBT, "bad_psbt", false, "the file is not a PSBT of version 0 that this side takes; export it again and sign that"},
+	{NotSigned, "not_signed", false, "sign every input of the exported file in your wallet, then import it"},
+	{OutsideCoins, "outside_coins", false, "the coins are of an outside wallet, which alone can spend them; to undo the opening spend them there"},
 }

@@ -25,10 +25,12 @@ type Opening struct {
 	Prepaid     usage.Sat
 	Duration    usage.Height
 	FundFeeRate uint64 // sat per 1,000 vB
+	// Outside names the coins when they are not the own wallet's; the opening then stops for its signatures.
+	Outside *contract.Outside
 }
 
 // Open proposes a contract and goes through its three messages. When it returns without error the
-// funding transaction is broadcast, or about to be. If the relay refuses before anything was
+// funding transaction is broadcast, or about to be; or the contract is verified and waits for ImportFunding. If the relay refuses before anything was
 // signed, the coins are free again. If the connection breaks later, Resume goes on.
 func (r *Runner) Open(ctx context.Context, o Opening, ex Exchange) (contract.Contract, error) {
 	if err := r.sound(ctx); err != nil {
@@ -40,8 +42,9 @@ func (r *Runner) Open(ctx context.Context, o Opening, ex Exchange) (contract.Con
 	if _, err := io.ReadFull(r.Rand, nonce[:]); err != nil {
 		return contract.Contract{}, code.Wrap(code.Internal, err, "random bytes")
 	}
-	propose, err := r.propose(o, nonce)
+	propose, err := r.propose(ctx, o, nonce)
 	if err != nil {
+		_ = r.Wallet.Release(wallet.LeaseID(nonce), nil)
 		return contract.Contract{}, err
 	}
 	if _, err := r.step(ctx, nonce, propose, nil); err != nil {
@@ -57,7 +60,7 @@ func (r *Runner) Open(ctx context.Context, o Opening, ex Exchange) (contract.Con
 
 // propose reserves coins and makes the first event. Everything is derived from the nonce, which is
 // also the id of the reservation.
-func (r *Runner) propose(o Opening, nonce contract.Nonce) (contract.Propose, error) {
+func (r *Runner) propose(ctx context.Context, o Opening, nonce contract.Nonce) (contract.Propose, error) {
 	key, err := r.keyOf(nonce)
 	if err != nil {
 		return contract.Propose{}, err
@@ -67,11 +70,7 @@ func (r *Runner) propose(o Opening, nonce contract.Nonce) (contract.Propose, err
 	if err != nil {
 		return contract.Propose{}, err
 	}
-	// The escrow's script needs the relay's key; any script of its size gives the same fee.
-	escrow := wire.NewTxOut(int64(o.Value), payout)
-	share, err := r.Wallet.Fund(wallet.FundRequest{
-		Outputs: []*wire.TxOut{escrow}, FeeRate: int64(o.FundFeeRate), Lease: lease, MinConf: 1,
-	})
+	coins, change, err := r.fund(ctx, o, lease, payout)
 	if err != nil {
 		return contract.Propose{}, err
 	}
@@ -81,18 +80,26 @@ func (r *Runner) propose(o Opening, nonce contract.Nonce) (contract.Propose, err
 	}
 	return contract.Propose{
 		Offer: o.Offer, Client: r.Key.Public(), Nonce: nonce, Key: contract.KeyOf(key), Value: o.Value,
-		Prepaid: o.Prepaid, Duration: o.Duration, FundFeeRate: o.FundFeeRate, Coins: coins(share),
-		Change: contract.Change{Value: usage.Sat(share.ChangeSat), Script: share.ChangeScript},
+		Prepaid: o.Prepaid, Duration: o.Duration, FundFeeRate: o.FundFeeRate, Coins: coins, Change: change,
 		Payout: payout, Tip: r.Tip(), Stamp: stamp,
 	}, nil
 }
 
-func coins(s wallet.Share) []contract.Coin {
-	out := make([]contract.Coin, len(s.Inputs))
-	for i, in := range s.Inputs {
+// ownCoins reserves coins of the wallet.
+func (r *Runner) ownCoins(o Opening, lease wallet.LeaseID, payout []byte) ([]contract.Coin, contract.Change, error) {
+	// The escrow's script needs the relay's key; any script of its size gives the same fee.
+	escrow := wire.NewTxOut(int64(o.Value), payout)
+	share, err := r.Wallet.Fund(wallet.FundRequest{
+		Outputs: []*wire.TxOut{escrow}, FeeRate: int64(o.FundFeeRate), Lease: lease, MinConf: 1,
+	})
+	if err != nil {
+		return nil, contract.Change{}, err
+	}
+	out := make([]contract.Coin, len(share.Inputs))
+	for i, in := range share.Inputs {
 		out[i] = contract.Coin{OutPoint: in.OutPoint, Value: usage.Sat(in.Value), Script: in.PkScript}
 	}
-	return out
+	return out, contract.Change{Value: usage.Sat(share.ChangeSat), Script: share.ChangeScript}, nil
 }
 
 // giveUp ends an opening after a failure, if nothing was signed yet; else the contract stays, and

@@ -100,13 +100,20 @@ func (r *Runner) noteRefusal(nonce contract.Nonce, err error) {
 // transaction that spends them at a higher fee rate (sat per 1,000 vB; raised to what replaces the
 // funding). It is repeated with every block until a block decides: the contract is cancelling, then
 // failed, or funding if the escrow was faster. Again with a higher rate it replaces itself. Codes
-// BadState, ContractUnknown, AmountTooSmall, and those of the node.
+// BadState, ContractUnknown, AmountTooSmall, OutsideCoins, and those of the node. An opening in which nothing was signed is
+// dropped instead.
 func (r *Runner) Cancel(ctx context.Context, id usage.ContractID, feeRate uint64) (contract.Contract, error) {
 	c, err := r.Contract(id)
 	if err != nil {
 		return c, err
 	}
 	nonce := c.Nonce()
+	if s := c.State(); s == contract.StateOpening || s == contract.StateVerified {
+		return r.abandon(ctx, nonce)
+	}
+	if r.isOutside(c) {
+		return c, code.New(code.OutsideCoins, "the coins of contract %s are not in this wallet", c.ID())
+	}
 	c, effects, err := r.commit(ctx, nonce, contract.CancelFunding{FeeRate: feeRate})
 	if err != nil {
 		return c, err
@@ -125,4 +132,13 @@ func (r *Runner) Cancel(ctx context.Context, id usage.ContractID, feeRate uint64
 		}
 	}
 	return c, nil
+}
+
+// abandon drops an opening in which nothing was signed, at the user's wish.
+func (r *Runner) abandon(ctx context.Context, nonce contract.Nonce) (contract.Contract, error) {
+	stamp, err := r.stamp()
+	if err != nil {
+		return contract.Contract{}, err
+	}
+	return r.step(ctx, nonce, contract.GiveUp{Code: code.Declined, Text: "the client does not go on", Stamp: stamp}, nil)
 }
