@@ -51,7 +51,7 @@ func public(n identity.Network) Margins {
 		MinDuration: 1008, DefaultDuration: 4320, MaxDuration: 52_560,
 		RenewBefore: 1008, CloseBefore: 432, StopBefore: 288, SettleBefore: 144, OverdueBefore: 72,
 		DefaultDepth: 3, MaxDepth: 6, FinalDepth: 6, SafeDepth: 144,
-		TipTolerance: 3, OpeningBlocks: 6, UnfundedAfter: 2016, CoinbaseDepth: 100,
+		TipTolerance: 3, OpeningBlocks: 12, UnfundedAfter: 2016, CoinbaseDepth: 100,
 	}
 }
 

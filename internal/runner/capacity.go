@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"relaymarket/contract"
@@ -20,8 +21,12 @@ const (
 	// maxOffered bounds what one identity can propose without signing.
 	maxOffered = 4
 	// signTime is how long an unsigned proposal keeps its place when others want it. A client
-	// signs within seconds.
+	// that holds its keys signs within seconds.
 	signTime = time.Minute
+	// coldTime is the same for a person who signs on another machine. Nobody can tell such a proposal from an idle one, so
+	// only one place in coldShare is held so long, for those that came first.
+	coldTime  = 30 * time.Minute
+	coldShare = 8
 )
 
 // room refuses a new proposal of a client where there is no place for it.
@@ -39,30 +44,37 @@ func (r *Runner) room(ctx context.Context, client identity.PublicKey) error {
 	if own >= maxOffered {
 		return code.New(code.Busy, "%d openings of yours wait for your signature", maxOffered)
 	}
-	if all >= r.Policy.MaxContracts && !r.dropOldest(ctx) {
+	if all >= r.Policy.MaxContracts && !r.makeRoom(ctx) {
 		return code.New(code.NoCapacity, "the relay has %d contracts", r.Policy.MaxContracts)
 	}
 	return nil
 }
 
-// dropOldest gives up the proposal that waits longest for its signature, if that is long enough.
-func (r *Runner) dropOldest(ctx context.Context) bool {
-	var oldest contract.Nonce
-	since, found := r.Now().Add(-signTime), false
+// makeRoom gives up one unsigned proposal: of those that wait for more than a minute the newest that has none of the places
+// which are held longer, or else the oldest that has waited half an hour.
+func (r *Runner) makeRoom(ctx context.Context) bool {
+	var waiting []contract.Nonce // oldest first
 	for _, c := range r.Contracts() {
-		if c.State() != contract.StateOffered {
-			continue
-		}
-		if at := r.offeredAt(c.Nonce()); !at.After(since) {
-			oldest, since, found = c.Nonce(), at, true
+		if c.State() == contract.StateOffered {
+			waiting = append(waiting, c.Nonce())
 		}
 	}
-	if !found {
-		return false
+	slices.SortFunc(waiting, func(a, b contract.Nonce) int { return r.offeredAt(a).Compare(r.offeredAt(b)) })
+	held := min(max(r.Policy.MaxContracts/coldShare, 1), len(waiting))
+	for _, n := range slices.Backward(waiting[held:]) {
+		if r.waited(n) >= signTime {
+			return r.dropOffer(ctx, n)
+		}
 	}
+	return held > 0 && r.waited(waiting[0]) >= coldTime && r.dropOffer(ctx, waiting[0])
+}
+
+func (r *Runner) waited(n contract.Nonce) time.Duration { return r.Now().Sub(r.offeredAt(n)) }
+
+func (r *Runner) dropOffer(ctx context.Context, n contract.Nonce) bool {
 	stamp, err := r.stamp()
 	if err == nil {
-		_, err = r.step(ctx, oldest, contract.GiveUp{Code: code.Timeout, Text: "no signature came, and others wait", Stamp: stamp}, nil)
+		_, err = r.step(ctx, n, contract.GiveUp{Code: code.Timeout, Text: "no signature came, and others wait", Stamp: stamp}, nil)
 	}
 	if err != nil {
 		r.Log.Warn("a proposal could not be given up", "err", err)

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"relaymarket/contract"
@@ -30,6 +31,12 @@ func (r *Runner) OutsideCoins(ctx context.Context, o Opening) ([]contract.Coin, 
 		if err != nil {
 			return nil, contract.Change{}, err
 		}
+		switch {
+		case !v.Exists:
+			return nil, contract.Change{}, code.New(code.BadInput, "%v does not exist, is spent or is not confirmed", op)
+		case v.Mine:
+			return nil, contract.Change{}, code.New(code.BadArgument, "%v is in your own wallet, which needs no file", op)
+		}
 		coin := contract.Coin{OutPoint: op, Value: v.Value, Script: v.Script}
 		if err := contract.CheckCoin(coin, v, m); err != nil {
 			return nil, contract.Change{}, err
@@ -49,7 +56,11 @@ func (r *Runner) fund(ctx context.Context, o Opening, lease wallet.LeaseID, payo
 	if err != nil {
 		return nil, change, err
 	}
-	return coins, change, r.Wallet.Lease(lease, o.Outside.Coins, time.Time{})
+	err = r.Wallet.Lease(lease, o.Outside.Coins, time.Time{})
+	if errors.Is(err, wallet.ErrLeased) {
+		return nil, change, code.Wrap(code.BadInput, err, "another contract waits for one of the coins")
+	}
+	return coins, change, err
 }
 
 // isOutside tells whether the keys of a contract's coins are elsewhere.
