@@ -83,6 +83,9 @@ type Agent struct {
 	parts  *parts
 	seen   *seen
 	papers papers
+	// named are the PSBTs that named the coins of openings which wait for an outside wallet, by nonce: what they say about
+	// keys goes into the file to be signed, as long as this process lives.
+	named sync.Map
 
 	life context.Context // of everything that outlives a call; ends with Close
 	stop context.CancelFunc

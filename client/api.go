@@ -119,6 +119,7 @@ type OpenRequest struct {
 	MaxLoss      usage.Sat          `json:"max_loss_sat"` // refuse if more could be lost; 0: no limit
 	MaxStorage   usage.Msat         `json:"max_storage_msat_per_gib_day"`
 	MaxEgress    usage.Msat         `json:"max_egress_msat_per_gib"`
+	Outside      *OutsideCoins      `json:"outside,omitempty"` // not of the own wallet
 }
 
 // OpenPreview is what a person is shown, and asked, before money moves.

@@ -30,7 +30,8 @@ func (a *Agent) ContractPreview(ctx context.Context, r OpenRequest) (OpenPreview
 // node. Errors: NoRelay (no offer, no connection), PriceTooHigh and LimitExceeded (limits of
 // the request or the configuration), BadAmount, BadDeadline, BadFeeRate, NotEnoughCoins,
 // ChainUnavailable, and the relay's own (NoCapacity, OfferExpired, …). If the relay is lost after
-// the own signatures have left, the error says so and the contract goes on by itself.
+// the own signatures have left, the error says so and the contract goes on by itself. With coins of an outside wallet it
+// returns a contract that is verified: ContractExport gives what is to be signed, ContractImport goes on.
 func (a *Agent) ContractOpen(ctx context.Context, r OpenRequest) (ContractInfo, error) {
 	o, p, err := a.prepareOpen(ctx, r)
 	if err != nil {
@@ -46,6 +47,15 @@ func (a *Agent) ContractOpen(ctx context.Context, r OpenRequest) (ContractInfo, 
 		return ContractInfo{}, err
 	}
 	c, err := a.runner.Open(ctx, o, a.exchange(r.Relay))
+	if err == nil && o.Outside != nil && c.State() == contract.StateVerified {
+		a.named.Store(c.Nonce(), o.Outside.PSBT)
+		return a.describe(ctx, c, nil), nil
+	}
+	return a.afterOpening(ctx, c, err)
+}
+
+// afterOpening ends an opening whose signatures have left, or failed to.
+func (a *Agent) afterOpening(ctx context.Context, c contract.Contract, err error) (ContractInfo, error) {
 	if err == nil {
 		c = a.awaitFunding(ctx, c)
 	}
@@ -116,6 +126,9 @@ func (a *Agent) opening(ctx context.Context, offer broadcast.VerifiedOffer, r Op
 	if err != nil {
 		return o, err
 	}
+	if o.Outside, err = a.outside(r); err != nil {
+		return o, err
+	}
 	if o.Value == 0 {
 		o.Value = offer.MinDeposit
 	}
@@ -152,7 +165,7 @@ func (a *Agent) preview(ctx context.Context, offer broadcast.VerifiedOffer, o ru
 	propose := contract.Propose{
 		Offer: o.Offer, Client: a.Key(), Value: o.Value, Prepaid: o.Prepaid, Duration: o.Duration, FundFeeRate: o.FundFeeRate, Tip: tip,
 	}
-	missing, err := a.tryCoins(&propose)
+	missing, err := a.previewCoins(ctx, o, &propose)
 	if err != nil {
 		return OpenPreview{}, err
 	}
@@ -183,6 +196,15 @@ func lossOf(w contract.WorstCase, t contract.Terms) string {
 
 func atExpiry(t contract.Terms) string {
 	return fmt.Sprintf("service ends at height %d, and from height %d on your agent takes back by itself what was not paid, with your key alone", t.ServiceUntil(), t.Expiry)
+}
+
+// previewCoins puts the coins into a proposal that would fund it.
+func (a *Agent) previewCoins(ctx context.Context, o runner.Opening, p *contract.Propose) (missing usage.Sat, err error) {
+	if o.Outside == nil {
+		return a.tryCoins(p)
+	}
+	p.Coins, p.Change, err = a.runner.OutsideCoins(ctx, o)
+	return 0, err
 }
 
 // coinHold is how long the coins of a preview stay reserved should the agent die in the middle.

@@ -17,7 +17,7 @@ func sentence(c contract.Contract) string {
 	case contract.StateOpening:
 		return "proposed to the relay; nothing is signed yet"
 	case contract.StateVerified:
-		return "the relay has agreed and its answer is right; the wallet is to sign"
+		return "the relay has agreed and its answer is right; the wallet that holds the coins is to sign: contract export gives the file, contract import takes it back"
 	case contract.StateSigned:
 		return "your signatures have left and the relay has not confirmed; it is asked again by itself, and if it stays silent your agent publishes the funding: to get the coins back instead, cancel"
 	case contract.StateFunding:

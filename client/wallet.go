@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"relaymarket/contract"
 	"relaymarket/internal/code"
 	"relaymarket/usage"
 )
@@ -27,6 +28,44 @@ func (a *Agent) WalletBalance(ctx context.Context) (WalletBalance, error) {
 	return WalletBalance{
 		Confirmed: usage.Sat(b.ConfirmedSat), Unconfirmed: usage.Sat(b.UnconfirmedSat + b.ImmatureSat), Leased: usage.Sat(b.LeasedSat),
 	}, err
+}
+
+// WalletCoin is one unspent coin of the wallet.
+type WalletCoin struct {
+	Coin          string           `json:"coin"` // TXID:INDEX
+	Value         usage.Sat        `json:"value_sat"`
+	Confirmations usage.Height     `json:"confirmations"`
+	Immature      bool             `json:"immature,omitempty"` // a block reward that is too young
+	Leased        bool             `json:"leased,omitempty"`
+	LeasedBy      usage.ContractID `json:"leased_by,omitzero"`     // the contract that is being opened with it; zero: a payment that is being prepared
+	LeasedUntil   string           `json:"leased_until,omitempty"` // RFC 3339; empty: until what holds it ends
+}
+
+// WalletCoins lists the coins as of the newest block, largest first, with what each is promised to. It needs Run, and the
+// node: code ChainUnavailable.
+func (a *Agent) WalletCoins(ctx context.Context) ([]WalletCoin, error) {
+	if err := a.walletReady(ctx); err != nil {
+		return nil, err
+	}
+	coins, err := a.wallet.Coins()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]WalletCoin, 0, len(coins))
+	for _, c := range coins {
+		one := WalletCoin{Coin: c.OutPoint.String(), Value: usage.Sat(c.Value), Confirmations: usage.Height(c.Confirmations), Immature: c.Immature}
+		if l := c.Lease; l != nil {
+			one.Leased = true
+			if k, ok := a.runner.ByNonce(contract.Nonce(l.ID)); ok {
+				one.LeasedBy = idOf(k)
+			}
+			if !l.Until.IsZero() {
+				one.LeasedUntil = l.Until.UTC().Format(time.RFC3339)
+			}
+		}
+		out = append(out, one)
+	}
+	return out, nil
 }
 
 // WalletSend sends coins away, or with DryRun only says what that would cost. It needs Run and the

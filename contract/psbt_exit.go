@@ -147,6 +147,12 @@ func (c Contract) ImportExit(raw []byte) (*wire.MsgTx, Purpose, error) {
 	return x.tx, x.why, execute(x.tx, prev)
 }
 
+// CanExitBy tells whether a transaction is one by which this contract can be left now.
+func (c Contract) CanExitBy(tx *wire.MsgTx) bool {
+	_, err := c.exitOf(tx)
+	return c.facts.fundedAt > 0 && (err == nil || code.Of(err) == code.BadFeeRate)
+}
+
 // exitOf finds the way out that a transaction is, and builds it anew.
 func (c Contract) exitOf(theirs *wire.MsgTx) (exit, error) {
 	for _, build := range []func(uint64) (exit, error){c.refundExit, c.closeExit, c.sweepExit} {

@@ -128,6 +128,13 @@ func copyKeys(p *psbt.Packet, named []byte) error {
 	return nil
 }
 
+// TransactionOf is the unsigned transaction of a PSBT, by which the contract that it belongs to is found. Codes BadPSBT,
+// TooLarge.
+func TransactionOf(raw []byte) (*wire.MsgTx, error) {
+	_, tx, err := readPSBT(raw)
+	return tx, err
+}
+
 func psbtBytes(p *psbt.Packet) ([]byte, error) {
 	var b bytes.Buffer
 	err := p.Serialize(&b)

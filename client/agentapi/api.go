@@ -23,6 +23,7 @@ type API interface {
 	Market(ctx context.Context, r client.MarketRequest) (client.MarketResult, error)
 	WalletAddress(ctx context.Context) (string, error)
 	WalletBalance(ctx context.Context) (client.WalletBalance, error)
+	WalletCoins(ctx context.Context) ([]client.WalletCoin, error)
 	WalletSend(ctx context.Context, r client.WalletSendRequest) (client.WalletSendResult, error)
 
 	ContractPreview(ctx context.Context, r client.OpenRequest) (client.OpenPreview, error)
@@ -36,6 +37,8 @@ type API interface {
 	ContractCancel(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error)
 	ContractRecovery(ctx context.Context, id usage.ContractID) (client.RecoveryInfo, error)
 	Recover(ctx context.Context, text string) (client.ContractInfo, error)
+	ContractExport(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) ([]client.ContractPSBT, error)
+	ContractImport(ctx context.Context, file []byte) (client.ContractInfo, error)
 	Usage(ctx context.Context, id usage.ContractID, entries bool) (client.UsageInfo, error)
 	Audit(ctx context.Context, id usage.ContractID) (client.AuditResult, error)
 
@@ -66,6 +69,7 @@ const (
 	nameMarket          = "market"
 	nameWalletAddress   = "wallet-address"
 	nameWalletBalance   = "wallet-balance"
+	nameWalletCoins     = "wallet-coins"
 	nameWalletSend      = "wallet-send"
 	nameContractPreview = "contract-preview"
 	nameContractOpen    = "contract-open"
@@ -78,6 +82,8 @@ const (
 	nameContractCancel  = "contract-cancel"
 	nameRecovery        = "contract-recovery"
 	nameRecover         = "recover"
+	nameContractExport  = "contract-export"
+	nameContractImport  = "contract-import"
 	nameUsage           = "usage"
 	nameAudit           = "audit"
 	nameEvidence        = "evidence"

@@ -202,6 +202,21 @@ func (c *Client) Recover(ctx context.Context, text string) (client.ContractInfo,
 	return ask[client.ContractInfo](ctx, c, nameRecover, recoverRequest{text})
 }
 
+// ContractExport gives PSBTs of what can be signed elsewhere.
+func (c *Client) ContractExport(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) ([]client.ContractPSBT, error) {
+	return ask[[]client.ContractPSBT](ctx, c, nameContractExport, contractRequest{Contract: id, FeeRateSatVB: feeRateSatVB})
+}
+
+// ContractImport takes back a PSBT that was signed elsewhere.
+func (c *Client) ContractImport(ctx context.Context, file []byte) (client.ContractInfo, error) {
+	return ask[client.ContractInfo](ctx, c, nameContractImport, exportResult{file})
+}
+
+// WalletCoins lists the coins.
+func (c *Client) WalletCoins(ctx context.Context) ([]client.WalletCoin, error) {
+	return ask[[]client.WalletCoin](ctx, c, nameWalletCoins, nothing{})
+}
+
 // ContractCancel takes the coins of an unconfirmed opening back.
 func (c *Client) ContractCancel(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error) {
 	return ask[client.ContractInfo](ctx, c, nameContractCancel, contractRequest{Contract: id, FeeRateSatVB: feeRateSatVB})

@@ -123,6 +123,7 @@ func otherVerbs() map[string]verb {
 			return addressResult{addr}, err
 		}),
 		nameWalletBalance: method(maxSmall, func(ctx context.Context, a API, _ nothing) (client.WalletBalance, error) { return a.WalletBalance(ctx) }),
+		nameWalletCoins:   method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.WalletCoin, error) { return a.WalletCoins(ctx) }),
 		nameWalletSend: method(maxSmall, func(ctx context.Context, a API, r client.WalletSendRequest) (client.WalletSendResult, error) {
 			return a.WalletSend(ctx, r)
 		}),
@@ -156,6 +157,12 @@ func otherVerbs() map[string]verb {
 		}),
 		nameContractCancel: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
 			return a.ContractCancel(ctx, r.Contract, r.FeeRateSatVB)
+		}),
+		nameContractExport: method(maxSmall, func(ctx context.Context, a API, r contractRequest) ([]client.ContractPSBT, error) {
+			return a.ContractExport(ctx, r.Contract, r.FeeRateSatVB)
+		}),
+		nameContractImport: method(2*maxSmall, func(ctx context.Context, a API, r exportResult) (client.ContractInfo, error) {
+			return a.ContractImport(ctx, r.File)
 		}),
 		nameUsage: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.UsageInfo, error) {
 			return a.Usage(ctx, r.Contract, r.Entries)

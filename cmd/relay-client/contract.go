@@ -23,7 +23,7 @@ back alone. Payments to the relay only ever rise, are signed off the chain, and 
 
 CONTRACT is the id, or its beginning as lists show it.`,
 		Example: "  relay-client contract open abcd2efgh3ijkl4m --deposit 50000\n  relay-client contract list\n  relay-client contract pay 3f9c",
-	}, contractOpen(o), contractList(o), contractShow(o), contractPay(o), contractClose(o), contractRefund(o), contractRecovery(o))
+	}, contractOpen(o), contractList(o), contractShow(o), contractPay(o), contractClose(o), contractRefund(o), contractCancel(o), contractExport(o), contractImport(o), contractRecovery(o))
 }
 
 // findContract finds the contract that an id or its beginning means.

@@ -19,18 +19,29 @@ func contractOpen(o *options) *cobra.Command {
 	var deposit, prepaid, loss satFlag
 	var duration blocksFlag
 	var yes, wait, dry bool
+	var cold coldFlags
 	cmd := &cobra.Command{
 		Use: "open RELAY", Short: "Open a contract with a relay, after showing the most that you can lose",
 		Long: `open finds the relay's newest offer, shows price, fees, expiry and the most that you can lose, and asks. Only then are coins
 put into the escrow. RELAY is a name or key from  relay-client market list.
 
-The service begins when the funding has as many confirmations as the relay asks for; --wait waits for that.`,
+The service begins when the funding has as many confirmations as the relay asks for; --wait waits for that.
+
+With --psbt the coins come from an outside wallet, whose keys stay where they are. Name them with a PSBT that this wallet makes
+(Sparrow, Bitcoin Core: any payment of the deposit; its recipient does not matter) or one by one. The relay is asked first,
+because the transaction depends on its key; then the real funding transaction is written to be signed, and
+relay-client contract import  goes on with it.`,
 		Example: `  relay-client contract open abcd2efgh3ijkl4m
   relay-client contract open abcd2efgh3ijkl4m --deposit 50000 --duration 90d --max-loss 5000
+  relay-client contract open abcd2efgh3ijkl4m --psbt funding.psbt --coins payment.psbt
   relay-client contract open abcd2efgh3ijkl4m --dry-run --json`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			r.Deposit, r.Prepaid, r.MaxLoss, r.Duration = usage.Sat(deposit), usage.Sat(prepaid), usage.Sat(loss), usage.Height(duration)
+			var err error
+			if r.Outside, err = cold.read(); err != nil {
+				return err
+			}
 			return o.with(cmd, func(ctx context.Context, s *session) error {
 				relay, err := s.findRelay(ctx, given[0], r.Sources)
 				if err != nil {
@@ -44,7 +55,7 @@ The service begins when the funding has as many confirmations as the relay asks 
 				if dry {
 					return o.show(cmd, p, func(w io.Writer) { printPreview(w, p) })
 				}
-				return s.openContract(ctx, r, p, yes, wait)
+				return s.openContract(ctx, r, p, yes, wait, cold.out)
 			})
 		},
 	}
@@ -57,6 +68,7 @@ The service begins when the funding has as many confirmations as the relay asks 
 	f.StringArrayVar(&r.Sources, "source", nil, "board to look for the offer on (repeatable)")
 	f.Uint64Var((*uint64)(&r.MaxStorage), "max-storage", 0, "refuse dearer storage, in msat per GiB and day")
 	f.Uint64Var((*uint64)(&r.MaxEgress), "max-egress", 0, "refuse dearer egress, in msat per GiB")
+	cold.add(cmd)
 	f.BoolVar(&yes, "yes", false, "do not ask")
 	f.BoolVar(&wait, "wait", false, "wait until the contract is active")
 	f.BoolVar(&dry, "dry-run", false, "only show what it would cost")
@@ -89,7 +101,7 @@ func printPreview(w io.Writer, p client.OpenPreview) {
 
 // openContract asks and opens. What was shown is the limit of what is accepted, should the offer
 // have changed in the meantime.
-func (s *session) openContract(ctx context.Context, r client.OpenRequest, p client.OpenPreview, yes, wait bool) error {
+func (s *session) openContract(ctx context.Context, r client.OpenRequest, p client.OpenPreview, yes, wait bool, psbt string) error {
 	printPreview(s.cmd.ErrOrStderr(), p)
 	if p.Missing > 0 {
 		return code.New(code.NotEnoughCoins, "%s are missing", broadcast.FormatSat(p.Missing))
@@ -102,6 +114,9 @@ func (s *session) openContract(ctx context.Context, r client.OpenRequest, p clie
 	c, err := busy(s, "opening", func() (client.ContractInfo, error) { return s.ContractOpen(ctx, r) })
 	if err != nil {
 		return err
+	}
+	if psbt != "" {
+		return s.toSign(ctx, c, psbt)
 	}
 	if wait {
 		if c, err = s.await(ctx, c, "waiting for confirmations", usable); err != nil {

@@ -13,11 +13,12 @@ import (
 
 func walletCommand(o *options) *cobra.Command {
 	return group(&cobra.Command{
-		Use: "wallet", Short: "Your own coins: address, balance, send",
+		Use: "wallet", Short: "Your own coins: address, balance, coins, send",
 		Long: `The wallet holds the coins that contracts are opened with, and those that come back. Escrow that is in a contract is not in
-the wallet; see  relay-client contract list.`,
+the wallet; see  relay-client contract list. All addresses are taproot (BIP86, path m/86'/0'/0'): coins on older address types
+of the same phrase are not looked for, send them to a new address first.`,
 		Example: "  relay-client wallet address\n  relay-client wallet balance\n  relay-client wallet send bcrt1p… all",
-	}, walletAddress(o), walletBalance(o), walletSend(o))
+	}, walletAddress(o), walletBalance(o), walletCoins(o), walletSend(o))
 }
 
 func walletAddress(o *options) *cobra.Command {

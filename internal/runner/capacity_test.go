@@ -145,3 +145,37 @@ func TestStrangersCannotTakeAllPlaces(t *testing.T) {
 		t.Fatalf("%d rows are stored: %v", len(rows), err)
 	}
 }
+
+// TestFirstProposalIsHeldForAPerson: on a full relay newcomers push out one another after a minute, but not the first,
+// whose client may be a person who signs on another machine; after half an hour it goes too.
+func TestFirstProposalIsHeldForAPerson(t *testing.T) {
+	p := newPair(t)
+	s := p.stranger()
+	first, err := s.propose(newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(p.relay.r.Contracts()) < 10 {
+		if _, err := s.propose(newKey(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for minutes := 2; minutes < 30; minutes += 2 {
+		p.relay.ahead.Store(int64(time.Duration(minutes) * time.Minute))
+		for range 3 {
+			if _, err := s.propose(newKey(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, held := p.relay.r.ByNonce(first); !held {
+			t.Fatalf("the first proposal was dropped after %d minutes", minutes)
+		}
+	}
+	p.relay.ahead.Store(int64(31 * time.Minute))
+	for range 11 {
+		_, _ = s.propose(newKey(t))
+	}
+	if _, held := p.relay.r.ByNonce(first); held {
+		t.Fatal("the first proposal is held for ever")
+	}
+}

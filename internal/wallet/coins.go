@@ -57,6 +57,29 @@ func (w *Wallet) Balance() (Balance, error) {
 	return b, nil
 }
 
+// Coin is one unspent coin, for a list.
+type Coin struct {
+	OutPoint wire.OutPoint
+	// Value is in satoshi.
+	Value int64
+	// Confirmations is 1 in the newest block, 0 in none.
+	Confirmations int32
+	// Immature is a block reward that is too young to be spent.
+	Immature bool
+	// Lease is what the coin is reserved for; nil: nothing.
+	Lease *Lease
+}
+
+// Coins lists the unspent coins, largest first, as of the block that the wallet has reached.
+func (w *Wallet) Coins() ([]Coin, error) {
+	coins, err := w.coins()
+	out := make([]Coin, 0, len(coins))
+	for _, c := range coins {
+		out = append(out, Coin{OutPoint: c.op, Value: c.value, Confirmations: c.confs, Immature: c.immature, Lease: c.lease})
+	}
+	return out, err
+}
+
 func (w *Wallet) coins() ([]coin, error) {
 	var out []coin
 	err := w.view(func(v view) (err error) {

@@ -322,6 +322,25 @@ func TestRunWithoutNodeStops(t *testing.T) {
 	}
 }
 
+func TestCoinsAreListedWithTheirLeases(t *testing.T) {
+	l := start(t, config(t))
+	ops := l.funded(30_000, 20_000)
+	until := time.Now().Add(time.Hour).Truncate(time.Second)
+	if err := l.Lease(LeaseID{9}, ops[1:], until); err != nil {
+		t.Fatal(err)
+	}
+	got, err := l.Coins()
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if got[0].OutPoint != ops[0] || got[0].Value != 30_000 || got[0].Confirmations != 1 || got[0].Lease != nil {
+		t.Errorf("the free coin: %+v", got[0])
+	}
+	if lease := got[1].Lease; lease == nil || lease.ID != (LeaseID{9}) || !lease.Until.Equal(until) {
+		t.Errorf("the reserved coin: %+v", got[1])
+	}
+}
+
 func mustAddress(t *testing.T, l *live) string {
 	t.Helper()
 	addr, _, err := l.NewAddress()
