@@ -90,10 +90,11 @@ func method[Req, Res any](max int64, f func(context.Context, API, Req) (Res, err
 func verbs() map[string]verb {
 	out := letterVerbs()
 	maps.Copy(out, otherVerbs())
+	maps.Copy(out, contractVerbs())
 	return out
 }
 
-// otherVerbs are those of identity, money and the agent itself.
+// otherVerbs are those of identity, relays, wallet and the agent itself.
 func otherVerbs() map[string]verb {
 	return map[string]verb{
 		nameIdentity: method(maxSmall, func(ctx context.Context, a API, _ nothing) (client.IdentityInfo, error) { return a.Identity(ctx) }),
@@ -127,6 +128,12 @@ func otherVerbs() map[string]verb {
 		nameWalletSend: method(maxSmall, func(ctx context.Context, a API, r client.WalletSendRequest) (client.WalletSendResult, error) {
 			return a.WalletSend(ctx, r)
 		}),
+	}
+}
+
+// contractVerbs are those of contracts, of what they cost, and of their papers.
+func contractVerbs() map[string]verb {
+	return map[string]verb{
 		nameContractPreview: method(maxSmall, func(ctx context.Context, a API, r client.OpenRequest) (client.OpenPreview, error) {
 			return a.ContractPreview(ctx, r)
 		}),
