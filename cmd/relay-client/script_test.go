@@ -44,6 +44,7 @@ type market struct {
 	node  *btcdnode.Node
 	relay *relay.Server
 	mu    sync.Mutex
+	keys  coldKeys // guarded by mu
 }
 
 func newMarket(t *testing.T) *market {
@@ -117,6 +118,8 @@ func commands(w *market) map[string]func(*testscript.TestScript, bool, []string)
 		"mine":       w.mine,
 		"fund":       w.fund,
 		"word":       word,
+		"cold":       w.cold,
+		"coldsign":   w.coldsign,
 		"eventually": eventually,
 		"mineuntil":  w.mineUntil,
 		"envfile": func(ts *testscript.TestScript, _ bool, args []string) {
