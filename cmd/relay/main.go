@@ -70,7 +70,8 @@ func report(w io.Writer, err error) {
 	fmt.Fprintf(w, "relay: %v\n", err)
 	var coded *code.Error
 	if errors.As(err, &coded) {
-		if hint := coded.Code.Hint(); hint != "" {
+		// The hint of NoAgent speaks of the client's agent; the sentence itself says what to do here.
+		if hint := coded.Code.Hint(); hint != "" && coded.Code != code.NoAgent {
 			fmt.Fprintf(w, "hint: %s\n", hint)
 		}
 	}
