@@ -37,7 +37,7 @@ func (w *world) block(p *party, h usage.Height, txs ...*wire.MsgTx) BlockConnect
 	return BlockConnected{Height: h, Txs: txs, Key: p.key, FeeRate: 1_000, Stamp: w.stamp()}
 }
 
-func TestOpeningTimesOut(t *testing.T) {
+func TestFault01OpeningTimesOut(t *testing.T) {
 	w, s := proposed(t)
 	w.do(w.relay, w.acceptance(w.open(s)))
 	for _, p := range []*party{w.client, w.relay} {
@@ -258,8 +258,8 @@ func TestRefundWhenFeesAreAbsurd(t *testing.T) {
 	}
 }
 
-// TestRaceAfterExpiry: both are late; the first confirmed wins, and both records agree on it.
-func TestRaceAfterExpiry(t *testing.T) {
+// TestFault17RaceAfterExpiry: both are late; the first confirmed wins, and both records agree on it.
+func TestFault17RaceAfterExpiry(t *testing.T) {
 	w := active(t)
 	w.pay(50_000)
 	nothing := func(*wire.MsgTx) bool { return false }

@@ -51,7 +51,7 @@ func TestEveryMessageRoundTrips(t *testing.T) {
 	}
 }
 
-func TestNoRelaySignatureBeforeTheEnd(t *testing.T) {
+func TestFault15NoRelaySignatureBeforeTheEnd(t *testing.T) {
 	w := active(t)
 	for p := usage.Sat(2_000); p < 10_000; p += 1_000 {
 		w.do(w.relay, AskPayment{Amount: p, Stamp: w.stamp()})

@@ -427,8 +427,8 @@ func TestRelayAliveIsPaid(t *testing.T) {
 	})
 }
 
-// TestDuplicatesChangeNothing: every message of a conversation again, in any order.
-func TestDuplicatesChangeNothing(t *testing.T) {
+// TestFault38DuplicatesChangeNothing: every message of a conversation again, in any order.
+func TestFault38DuplicatesChangeNothing(t *testing.T) {
 	w := active(t)
 	w.pay(3_000)
 	w.do(w.relay, AskPayment{Amount: 3_500, Stamp: w.stamp()})

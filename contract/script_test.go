@@ -220,7 +220,7 @@ func TestPredictionsAreExact(t *testing.T) {
 	}
 }
 
-func TestRefundIsLocked(t *testing.T) {
+func TestFault16RefundTooEarly(t *testing.T) {
 	g := goldenTerms()
 	op := wire.OutPoint{Hash: chainhash.Hash{1}}
 	escrow := must[[]byte](t)(g.EscrowScript())
@@ -244,7 +244,7 @@ func TestRefundIsLocked(t *testing.T) {
 	}
 }
 
-func TestClientOutputIsLockedForOneBlock(t *testing.T) {
+func TestFault19NoPinningByTheClient(t *testing.T) {
 	g := goldenTerms()
 	op := wire.OutPoint{Hash: chainhash.Hash{1}}
 	delayed := must[[]byte](t)(g.DelayedScript())
@@ -276,7 +276,7 @@ func TestSettlementNeedsBoth(t *testing.T) {
 	}
 }
 
-func TestDustSnaps(t *testing.T) {
+func TestFault33Dust(t *testing.T) {
 	g := goldenTerms()
 	op := wire.OutPoint{}
 	for _, x := range []struct {

@@ -122,7 +122,7 @@ func (w *world) finish(t *testing.T, kind SpendKind) {
 	}
 }
 
-func TestSettlementClimbsItsLadder(t *testing.T) {
+func TestFault18SettlementClimbs(t *testing.T) {
 	w := active(t)
 	w.pay(40_000)
 	w.mineTo(w.relay.c.Terms().SettleFrom() - 1)
@@ -179,7 +179,7 @@ func TestPublishingWithoutTheRelay(t *testing.T) {
 	}
 }
 
-func TestDoubleSpentFundingFails(t *testing.T) {
+func TestFault09FundingReplaced(t *testing.T) {
 	w := newWorld(t)
 	w.do(w.client, w.proposal())
 	w.deliver()
@@ -215,7 +215,7 @@ func TestReorgOfTheFundingStopsService(t *testing.T) {
 	w.wantStates(StateActive, StateActive)
 }
 
-func TestReorgOfTheSettlementIsRepeated(t *testing.T) {
+func TestFault12SettlementReorgedOut(t *testing.T) {
 	w := active(t)
 	w.do(w.relay, Settle{Key: w.relay.key})
 	w.mine(1)

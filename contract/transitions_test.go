@@ -44,11 +44,11 @@ func TestEveryTransitionHappens(t *testing.T) {
 	allSeen = seenTransitions{}
 	defer func() { allSeen = nil }()
 	for name, f := range map[string]func(*testing.T){
-		"times out": TestOpeningTimesOut, "abort": TestAbortFreesBoth, "cancel": TestCancelBringsTheCoinsBack,
+		"times out": TestFault01OpeningTimesOut, "abort": TestAbortFreesBoth, "cancel": TestCancelBringsTheCoinsBack,
 		"settles": TestRelaySettlesAndClientSweeps, "refunds": TestClientRefundsAlone, "likes": TestRelaySettlesWhenItLikes,
 		"published": TestPublishingWithoutTheRelay, "both close": TestBothCloseAtOnce, "two updates": TestRuleDTwoUpdatesWithOneNumber,
 		"adopted": TestRuleFRelayRestoredFromBeforeTheOpening, "recovered": TestRecoveryIsEnoughForTheRefund,
-		"forgets": TestRelayForgetsWhatIsNeverFunded, "lost answers": TestLostAnswers, "race": TestRaceAfterExpiry,
+		"forgets": TestRelayForgetsWhatIsNeverFunded, "lost answers": TestLostAnswers, "race": TestFault17RaceAfterExpiry,
 		"odd ways": oddWays, "frozen": frozenWays, "closes": closingWays,
 	} {
 		t.Run(name, f)

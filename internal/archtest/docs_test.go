@@ -1,6 +1,7 @@
 package archtest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,8 +10,32 @@ import (
 )
 
 // TestBadInputTableNamesRealTests fails when docs/bad-input.md names a test that does not exist.
-func TestBadInputTableNamesRealTests(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join(root, "docs", "bad-input.md"))
+func TestBadInputTableNamesRealTests(t *testing.T) { namesRealTests(t, "bad-input.md") }
+
+// TestContractFaultsTableIsComplete fails when docs/contract-faults.md leaves out one of the 45 faults or 41
+// checks, or names a test that does not exist.
+func TestContractFaultsTableIsComplete(t *testing.T) {
+	namesRealTests(t, "contract-faults.md")
+	raw, err := os.ReadFile(filepath.Join(root, "docs", "contract-faults.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults, checks, _ := strings.Cut(string(raw), "## Checks")
+	for _, part := range []struct {
+		name, text string
+		rows       int
+	}{{"fault", faults, 45}, {"check", checks, 41}} {
+		for n := 1; n <= part.rows; n++ {
+			if strings.Count(part.text, fmt.Sprintf("\n| %d |", n)) != 1 {
+				t.Errorf("%s %d does not have one row", part.name, n)
+			}
+		}
+	}
+}
+
+func namesRealTests(t *testing.T, file string) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(root, "docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -275,7 +275,7 @@ func TestOpenPayClose(t *testing.T) {
 	}
 }
 
-func TestRestartsInTheMiddle(t *testing.T) {
+func TestFault05RestartsInTheMiddle(t *testing.T) {
 	p := newPair(t)
 	c := p.open()
 	p.client.restart()
@@ -302,7 +302,7 @@ func TestRestartsInTheMiddle(t *testing.T) {
 	}
 }
 
-func TestRelayVanishesAndClientRefundsAlone(t *testing.T) {
+func TestFault06RelayGoneTheClientRefundsAlone(t *testing.T) {
 	p := newPair(t)
 	c := p.openActive()
 	p.relay.stop()
@@ -317,7 +317,7 @@ func TestRelayVanishesAndClientRefundsAlone(t *testing.T) {
 	}
 }
 
-func TestClientVanishesAndRelaySettles(t *testing.T) {
+func TestFault07ClientGoneTheRelaySettles(t *testing.T) {
 	p := newPair(t)
 	c := p.openActive()
 	if _, err := p.client.r.Pay(t.Context(), c.ID(), 9000, identity.Digest{}, p.exchange); err != nil {
@@ -354,7 +354,7 @@ func TestClientVanishesAndRelaySettles(t *testing.T) {
 	t.Fatalf("the client's wallet has %+v", b)
 }
 
-func TestFundingReorgedOutAndIn(t *testing.T) {
+func TestFault11FundingReorgedOutAndIn(t *testing.T) {
 	p := newPair(t)
 	c := p.openActive()
 	if err := p.node.Reorg(2, 3); err != nil {

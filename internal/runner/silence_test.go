@@ -44,7 +44,7 @@ func (p *pair) openInto(ex runner.Exchange) contract.Contract {
 	return c
 }
 
-func TestRelayFallsSilentAfterTheSignaturesAndTheClientPublishes(t *testing.T) {
+func TestFault03SilentRelayTheClientPublishes(t *testing.T) {
 	p := newPair(t)
 	p.client.wait(p.openInto(p.silence(false, errSilence)).ID(), contract.StateFunding)
 	c := p.client.r.Contracts()[0]
@@ -71,7 +71,7 @@ func TestRelayPublishesAndItsAnswerIsLost(t *testing.T) {
 	p.relay.wait(c.ID(), contract.StateActive)
 }
 
-func TestRelayRefusesTheSignaturesAndTheClientTakesItsCoinsBack(t *testing.T) {
+func TestFault03RefusedTheClientTakesItsCoinsBack(t *testing.T) {
 	p := newPair(t)
 	c := p.openInto(p.silence(false, code.New(code.BadState, "I have changed my mind")))
 	time.Sleep(4 * openWait)
@@ -81,7 +81,7 @@ func TestRelayRefusesTheSignaturesAndTheClientTakesItsCoinsBack(t *testing.T) {
 	p.cancels(c.ID())
 }
 
-func TestClientChangesItsMindAboutAnUnconfirmedFunding(t *testing.T) {
+func TestFault08FundingDoubleSpentByTheClient(t *testing.T) {
 	p := newPair(t)
 	c := p.open()
 	p.cancels(c.ID())
