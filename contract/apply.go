@@ -211,6 +211,10 @@ func (e Received) dispatch(c *Contract) ([]Effect, error) {
 		return e.paymentAck(c, m)
 	case *RefundPayment:
 		return e.refundPayment(c, m)
+	case *CloseNonce:
+		return e.closeNonce(c, m)
+	case *CloseSig:
+		return e.closeSig(c, m)
 	case *Abort:
 		return e.abort(c)
 	case *Ready:

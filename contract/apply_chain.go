@@ -98,7 +98,9 @@ func (c *Contract) classify(tx *wire.MsgTx, in *wire.TxIn) Spend {
 	if sum := outputSum(tx); sum <= c.terms.Value {
 		s.Fee = c.terms.Value - sum
 	}
-	if s.Kind != SpendSettlement {
+	if isKeyPath(in.Witness) {
+		s.Kind, s.KeyPath = SpendClose, true
+	} else if s.Kind != SpendSettlement {
 		s.Kind = c.kindByLeaf(in)
 	}
 	return s

@@ -25,7 +25,9 @@ func (c *Contract) closable(r Role) error {
 	return nil
 }
 
-func (k closing) complete() bool { return !k.client.IsZero() && !k.relay.IsZero() }
+func (k closing) complete() bool {
+	return !k.both.IsZero() || !k.client.IsZero() && !k.relay.IsZero()
+}
 
 // closeTx builds a close and checks that it keeps every satoshi: outputs and fee are V.
 func (c *Contract) closeTx(k closing) (*wire.MsgTx, taproot, error) {
@@ -110,14 +112,29 @@ func compareClose(ours, theirs *wire.MsgTx) error {
 	return nil
 }
 
-// final is the close with both signatures in place.
+// final publishes a complete close.
 func (c *Contract) final(k closing) (Effect, error) {
-	tx, out, err := c.closeTx(k)
+	tx, err := c.finalTx(k)
+	return Broadcast{tx, ForClose}, err
+}
+
+// finalTx is a close with its signatures in place: that of both for the key path, or one of each for
+// the leaf. It was checked when it was agreed on, and stands whatever payment becomes known later.
+func (c *Contract) finalTx(k closing) (*wire.MsgTx, error) {
+	if !k.both.IsZero() {
+		tx, err := c.terms.KeyCloseTx(c.escrow(), k.amount, k.feeRate)
+		if err == nil {
+			tx.TxIn[0].Witness = wire.TxWitness{k.both[:]}
+		}
+		return tx, err
+	}
+	tx, err := c.terms.CloseTx(c.escrow(), k.amount, k.feeRate)
 	if err != nil {
 		return nil, err
 	}
+	out, err := c.terms.escrow(false)
 	tx.TxIn[0].Witness = settleStack(out, k.client, k.relay)
-	return Broadcast{tx, ForClose}, nil
+	return tx, err
 }
 
 func (e OfferClose) apply(c *Contract) ([]Effect, error) {
@@ -202,14 +219,19 @@ func (e Close) apply(c *Contract) ([]Effect, error) {
 // checkCloseFee protects the relay's share where the client chooses the fee rate (check 39): the
 // relay gets at least what the settlement of the payment due would give it at the first tier.
 func (c *Contract) checkCloseFee(k closing, due usage.Sat) error {
+	return c.checkShare(k, settleWitness, due)
+}
+
+// checkShare is checkCloseFee for a close with a witness of that size.
+func (c *Contract) checkShare(k closing, witness int64, due usage.Sat) error {
 	if err := checkFeeRate(k.feeRate); err != nil {
 		return err
 	}
-	tx, err := c.terms.CloseTx(c.escrow(), k.amount, k.feeRate)
+	tx, err := c.terms.payTx(c.escrow(), k.amount, k.feeRate, c.terms.ClientScript, witness)
 	if err != nil {
 		return err
 	}
-	gets := snap(c.terms.Value, k.amount) - FeeFor(k.feeRate, weightOf(tx, settleWitness))
+	gets := snap(c.terms.Value, k.amount) - FeeFor(k.feeRate, weightOf(tx, witness))
 	if gets+FeeFor(c.terms.SettleFeeRate, weightOf(tx, settleWitness)) < due {
 		return code.New(code.BadFeeRate, "the close leaves the relay %d sat of %d", gets, due)
 	}

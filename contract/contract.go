@@ -35,7 +35,8 @@ type Contract struct {
 	asked   Ask     // the relay's latest request
 	closing bool    // a closing signature of this side has left: no service and no payment after
 	offered closing // client: the relay's final request, with its signature
-	agreed  closing // a close with both signatures
+	agreed  closing // a close with all signatures that it needs
+	joint   joint   // closes by the key path that are not complete
 	talk    talk    // message numbers and digests
 	tip     usage.Height
 	facts   facts
@@ -87,7 +88,8 @@ type Ask struct {
 type closing struct {
 	amount        usage.Sat
 	feeRate       uint64
-	client, relay Signature
+	client, relay Signature       // by the leaf
+	both          Signature       // of both together, by the key path
 	order         identity.Digest // relay: of the client's statement that asked for it
 }
 
@@ -149,6 +151,8 @@ type Spend struct {
 	Relay  usage.Sat // what goes to the relay's payout script
 	Fee    usage.Sat
 	Locked uint32 // index of the client's locked output
+
+	KeyPath bool // a close that both signed as one, by the key path
 }
 
 // Role is the side whose record this is.

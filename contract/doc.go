@@ -15,6 +15,10 @@
 // own signature away, except on a final close. The client's output of a settlement is locked for
 // one block (L_csv), so that the client cannot pin the relay's transaction with children.
 //
+// Where both sides are there, a contract is closed by the key path: both sign as one (MuSig2), with one
+// message each way. Nothing that protects a side rests on that; what fails there is closed by the leaf.
+// The nonces of it are made and kept outside this package, in memory, and never in a Contract.
+//
 // All deadlines are heights below E (see Margins). Service stops first, then the relay settles,
 // with rising fee rates, then the client may refund.
 //

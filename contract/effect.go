@@ -121,8 +121,8 @@ func (c Contract) Funds() Funds {
 		Value: t.Value, ContractPrice: t.ContractPrice, Paid: c.paid, CreditLimit: t.CreditLimit,
 		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry,
 	}
-	if c.role == Relay && c.agreed.complete() {
-		f.Closed, f.Final, f.Order = true, c.agreed.amount, c.agreed.order
+	if c.role == Relay {
+		f.Final, f.Order, f.Closed = c.ended()
 	}
 	return f
 }

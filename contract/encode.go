@@ -52,7 +52,8 @@ func (r *record) fields() []codec.Field {
 	f = append(f, c.facts.fields(88)...)
 	f = append(f, codec.U32(120, &c.acts.settleFrom), codec.U64(122, &c.acts.refundRate), codec.U64(124, &c.acts.sweepRate),
 		codec.U64(126, &c.acts.cancelRate), codec.List(128, &c.cancel, maxInputs, maxWitnessBytes))
-	return append(f, r.later()...)
+	f = append(f, r.later()...)
+	return append(f, c.joint.fields(c)...)
 }
 
 // later are fields that records of the first version do not have; each is absent when it is zero.

@@ -149,10 +149,16 @@ type Received struct {
 	// OwnReport (relay, contractPaymentUpdate): the report that the update names is one that this
 	// relay signed for this contract. Not looked at when it names none.
 	OwnReport bool
-	// Due (relay, contractRefundPayment): the least cumulative payment for which the relay closes.
+	// Due (relay, contractRefundPayment and contractCloseNonce): the least cumulative payment for
+	// which the relay closes.
 	Due usage.Sat
 	// Head (contractReestablish): the log as this side knows it.
 	Head Head
+	// Max (client, contractCloseNonce): the most that a close may pay the relay.
+	Max usage.Sat
+	// Both (who asked, contractCloseSig): the signature that the own signing session makes of the
+	// answer; zero if there is no such session, as after a restart.
+	Both Signature
 	// Key is R, needed by the relay with contractRefundPayment.
 	Key   *btcec.PrivateKey
 	Stamp Stamp

@@ -20,6 +20,10 @@ var forgers = map[string]func(*forgery){
 	"update":          (*forgery).otherPayments,
 	"final":           (*forgery).otherCloses,
 	"refundPayment":   (*forgery).otherCloses,
+
+	"closeNonce":           (*forgery).otherKeyCloses,
+	"closeNonceOfTheRelay": (*forgery).otherKeyCloses,
+	"closeSig":             (*forgery).otherShares,
 }
 
 // forgery collects the messages of one attacker.

@@ -14,9 +14,10 @@ import (
 // over both senders: relay and client may speak at the same time, and a common chain would then
 // break for no fault of either.
 //
-// A request for payment that is not final, contractReady and contractReestablish stand outside: they
-// have the Seq of their sender's last message, may be lost, and are not referred to, except that
-// contractReestablish is where the references begin anew after one side lost its memory. An answer (contractOpened, contractPaymentAck)
+// A request for payment that is not final, contractReady, contractReestablish and the two messages of a
+// close by the key path stand outside: they have the Seq of their sender's last message, may be lost, and
+// are not referred to, except that contractReestablish is where the references begin anew after one side
+// lost its memory. An answer (contractOpened, contractPaymentAck)
 // that was lost and is sent again may come after a younger message; it names what it answers.
 type Common struct {
 	identity.Header
@@ -32,7 +33,8 @@ func (c *Common) fields(body ...codec.Field) []codec.Field {
 }
 
 // Message is one of the contract messages: *Open, *ServerAddInputs, *ClientSigned, *Opened,
-// *RequestPayment, *PaymentUpdate, *PaymentAck, *RefundPayment, *Abort, *Ready and *Reestablish.
+// *RequestPayment, *PaymentUpdate, *PaymentAck, *RefundPayment, *Abort, *Ready, *Reestablish, *CloseNonce
+// and *CloseSig.
 type Message interface {
 	common() *Common
 	kind() identity.Type
@@ -93,6 +95,10 @@ func newMessage(t identity.Type) (Message, error) {
 		return new(Ready), nil
 	case identity.TypeContractReestablish:
 		return new(Reestablish), nil
+	case identity.TypeContractCloseNonce:
+		return new(CloseNonce), nil
+	case identity.TypeContractCloseSig:
+		return new(CloseSig), nil
 	}
 	return nil, code.New(code.Malformed, "a %s is no contract message", t)
 }

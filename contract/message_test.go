@@ -21,6 +21,8 @@ func conversation(t failer) (w *world, all []identity.Signed) {
 	other.do(other.client, other.proposal())
 	other.do(other.client, GiveUp{Code: code.Declined, Text: "no", Stamp: other.stamp()})
 	all = append(append(all, w.client.sent...), w.relay.sent...)
+	joint, sig := keyAnswered(t)
+	all = append(all, joint.client.sent[len(joint.client.sent)-1], sig)
 	return w, append(all, other.client.sent[1])
 }
 
@@ -46,8 +48,8 @@ func TestEveryMessageRoundTrips(t *testing.T) {
 			t.Errorf("%s with a broken signature: %v", m.kind(), err)
 		}
 	}
-	if len(kinds) != 9 {
-		t.Errorf("%d kinds of messages instead of 9", len(kinds))
+	if len(kinds) != 11 {
+		t.Errorf("%d kinds of messages instead of 11", len(kinds))
 	}
 }
 
@@ -187,7 +189,11 @@ func FuzzTerms(f *testing.F) {
 
 func FuzzRecord(f *testing.F) {
 	w, _ := conversation(f)
-	for _, c := range []Contract{{}, w.client.c, w.relay.c} {
+	joint, s := keyAnswered(f)
+	asked := joint.client.c
+	joint.do(joint.client, joint.event(joint.client, joint.open(s)))
+	joint.mine(1)
+	for _, c := range []Contract{{}, w.client.c, w.relay.c, asked, joint.client.c, joint.relay.c} {
 		raw, err := c.Encode()
 		if err != nil {
 			f.Fatal(err)

@@ -20,6 +20,8 @@ var free = map[identity.Type][]uint64{
 	identity.TypeContractPaymentUpdate:  {76},                 // the report; the caller says whose it is
 	identity.TypeContractAbort:          {70, 72},
 	identity.TypeContractReady:          {76}, // the sender's tip
+	identity.TypeContractCloseNonce:     {80}, // any nonce is as good
+	identity.TypeContractCloseSig:       {66}, // it names what it answers
 }
 
 func isFree(k identity.Type, typ uint64, final bool) bool {
@@ -68,6 +70,18 @@ var attacks = map[string]func(failer) (*world, *party, *party, identity.Signed){
 		return w, w.client, w.relay, s
 	},
 	"abort": aborting,
+	"closeNonce": func(t failer) (*world, *party, *party, identity.Signed) {
+		w, s := keyAsked(t, false)
+		return w, w.client, w.relay, s
+	},
+	"closeNonceOfTheRelay": func(t failer) (*world, *party, *party, identity.Signed) {
+		w, s := keyAsked(t, true)
+		return w, w.relay, w.client, s
+	},
+	"closeSig": func(t failer) (*world, *party, *party, identity.Signed) {
+		w, s := keyAnswered(t)
+		return w, w.relay, w.client, s
+	},
 	"ready": func(t failer) (*world, *party, *party, identity.Signed) {
 		w := active(t)
 		w.do(w.client, AnnounceReady{w.stamp()})
@@ -214,6 +228,9 @@ func survives(t *testing.T, w *world, before Contract, victim *party, v Verified
 		_ = w.try(victim, AcceptClose{Max: closeDue, Key: victim.key}) // what an honest client agrees to
 		agreed = max(agreed, closeDue)
 	}
+	if _, ok := v.Message().(*CloseSig); ok {
+		agreed = max(agreed, closeDue) // what keyAsked asks for, now complete
+	}
 	w.other(victim).deaf = true
 	for w.chain.tip() < w.client.c.terms.Expiry+30 {
 		w.tell(victim, w.chain.mine(nil))
@@ -352,6 +369,11 @@ func mayChoose(to *party, m mutant, honest identity.Signed) bool {
 		return other.(*RequestPayment).N <= to.c.n
 	case final && m.typ == 80: // two rates can give one fee, and so one transaction
 		return FeeFor(other.(*RequestPayment).FeeRate, settleWeight) == FeeFor(q.FeeRate, settleWeight)
+	case k == identity.TypeContractCloseNonce && m.typ == 72: // as with the other ways to close
+		n := other.(*CloseNonce).N
+		return n == to.c.n+1 && to.role == Relay || n <= to.c.n && to.role == Client
+	case k == identity.TypeContractCloseNonce && m.typ == 76:
+		return FeeFor(other.(*CloseNonce).FeeRate, 616) == FeeFor(v.(*CloseNonce).FeeRate, 616)
 	case k == identity.TypeContractRefundPayment && m.typ == 72: // the relay may have missed the last update
 		return other.(*RefundPayment).N == to.c.n+1
 	}

@@ -22,6 +22,8 @@ type life struct {
 	high map[*party]usage.Sat // the highest payment each has known
 	most usage.Sat            // the highest payment that the client has ever signed
 	old  map[*party]backup
+	read map[*party]int // how many of its statements were looked at for nonces
+	used map[PubNonce]bool
 }
 
 // backup is a copy of a party's store.
@@ -33,6 +35,7 @@ type backup struct {
 func newLife(rt *rapid.T) *life {
 	l := &life{
 		world: newWorld(rt), rt: rt, seen: map[*party][]block{}, away: map[*party]bool{}, high: map[*party]usage.Sat{}, old: map[*party]backup{},
+		read: map[*party]int{}, used: map[PubNonce]bool{},
 	}
 	p := l.proposal()
 	p.Value = usage.Sat(rapid.Uint64Range(5_000, 130_000).Draw(rt, "V"))
@@ -115,7 +118,7 @@ func (l *life) rate() uint64 { return 900 + uint64(l.below(4_000, "close rate"))
 // step does one random thing.
 func (l *life) step() {
 	c, r := l.client, l.relay
-	switch l.below(24, "step") {
+	switch l.below(25, "step") {
 	case 0, 1, 2, 3, 4, 5, 6:
 		l.deliverOne(l.pick("to"))
 	case 7, 8:
@@ -145,6 +148,12 @@ func (l *life) step() {
 		l.restored(l.pick("restore"))
 	case 22:
 		l.wish(l.pick("ready"), AnnounceReady{l.stamp()})
+	case 23:
+		if p := l.pick("asks"); !l.away[p] {
+			c.max = l.sum("max")
+			l.wish(p, l.asksClose(p, l.sum("final"), l.rate()))
+			p.sign.note(p)
+		}
 	default:
 		for range 1 + l.below(5, "blocks") {
 			l.chain.mine(func(*wire.MsgTx) bool { return l.below(4, "mined") > 0 })
@@ -225,6 +234,7 @@ func (l *life) reorg(n int) {
 // restart performs what Resume says, as after a crash.
 func (l *life) restart(p *party) {
 	if !l.away[p] {
+		p.sign = nil
 		l.perform(p, p.c.Resume())
 	}
 }
@@ -254,7 +264,7 @@ func (l *life) restored(p *party) {
 	if err != nil {
 		l.rt.Fatalf("restore: %v", err)
 	}
-	p.c, l.seen[p], l.high[p] = c, b.seen, 0
+	p.c, l.seen[p], l.high[p], p.sign = c, b.seen, 0, nil
 	l.sync(p)
 }
 
@@ -299,10 +309,30 @@ func (l *life) invariants() {
 		l.high[p] = p.c.paid
 		l.conserved(p.c)
 		l.served(p.c)
+		l.freshNonces(p)
 	}
 	l.most = max(l.most, c.paid)
 	if r.paid > l.most {
 		l.rt.Fatalf("the relay has a payment of %d sat, the most that was ever signed is %d", r.paid, l.most)
+	}
+}
+
+// freshNonces: no public nonce stands in two statements.
+func (l *life) freshNonces(p *party) {
+	for ; l.read[p] < len(p.sent); l.read[p]++ {
+		var n PubNonce
+		switch m := l.open(p.sent[l.read[p]]).Message().(type) {
+		case *CloseNonce:
+			n = m.Nonce
+		case *CloseSig:
+			n = m.Nonce
+		default:
+			continue
+		}
+		if l.used[n] {
+			l.rt.Fatalf("the %s used a nonce twice", p.role)
+		}
+		l.used[n] = true
 	}
 }
 
@@ -331,6 +361,9 @@ func (l *life) conserved(c Contract) {
 
 // served: service only on a funding that is deep enough, in time, and not after a closing signature.
 func (l *life) served(c Contract) {
+	if _, granted := c.Granted(); granted && !c.closing {
+		l.rt.Fatalf("a partial signature has left, and the %s goes on", c.role)
+	}
 	if c.Service() && (c.depth() < usage.Height(c.terms.Depth) || c.tip >= c.terms.ServiceUntil() || c.closing || c.facts.spentAt > 0) {
 		l.rt.Fatalf("service in %+v", c.Summary())
 	}

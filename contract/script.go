@@ -54,6 +54,7 @@ type taproot struct {
 	script  []byte           // OP_1 <output key>
 	leaf    txscript.TapLeaf // the leaf to spend by
 	control []byte           // its control block
+	root    [32]byte         // of the tree of leaves
 }
 
 // escrow is the escrow output, opened for its settlement or its refund leaf.
@@ -123,7 +124,7 @@ func buildTaproot(internal *btcec.PublicKey, spend []byte, leaves ...[]byte) (ta
 	proof := tree.LeafMerkleProofs[tree.LeafProofIndex[leaf.TapHash()]]
 	block := proof.ToControlBlock(internal)
 	control, err := block.ToBytes()
-	return taproot{script, leaf, control}, badScript(err)
+	return taproot{script, leaf, control, root}, badScript(err)
 }
 
 func badScript(err error) error { return code.Wrap(code.BadScript, err, "a script cannot be built") }

@@ -19,6 +19,7 @@ const (
 	ByClose       Cause = "close"        // Close
 	ByAcceptClose Cause = "accept close" // AcceptClose
 	ByOfferClose  Cause = "offer close"  // OfferClose
+	ByAskClose    Cause = "ask close"    // AskClose
 	BySettle      Cause = "settle"       // Settle
 	ByNothing     Cause = "nothing"      // every other event changes no state
 )
@@ -54,6 +55,8 @@ func CauseOf(e Event) Cause {
 		return ByAcceptClose
 	case OfferClose:
 		return ByOfferClose
+	case AskClose:
+		return ByAskClose
 	case Settle:
 		return BySettle
 	}
@@ -94,6 +97,8 @@ var transitions = []Transition{
 	{Client, StateActive, ByMempool, []State{StateClosing}},
 	{Client, StateActive, ByMessage, []State{StateFrozen, StateClosing}},
 	{Client, StateFrozen, ByClose, []State{StateClosing}},
+	{Client, StateFrozen, ByAcceptClose, []State{StateClosing}},
+	{Client, StateFrozen, ByMessage, []State{StateClosing}},
 	{Client, StateFrozen, ByBlock, []State{StateDraining, StateSettled}},
 	{Client, StateDraining, ByBlock, []State{StateRefunding, StateSettled}},
 	{Client, StateDraining, ByMempool, []State{StateClosing}},
@@ -114,8 +119,11 @@ var transitions = []Transition{
 	{Relay, StateActive, ByMempool, []State{StateClosing}},
 	{Relay, StateActive, ByMessage, []State{StateClosing, StateFrozen}},
 	{Relay, StateActive, ByOfferClose, []State{StateClosing}},
+	{Relay, StateActive, ByAskClose, []State{StateClosing}},
 	{Relay, StateActive, BySettle, []State{StateClosing}},
 	{Relay, StateFrozen, ByMessage, []State{StateClosing}},
+	{Relay, StateFrozen, ByOfferClose, []State{StateClosing}},
+	{Relay, StateFrozen, ByAskClose, []State{StateClosing}},
 	{Relay, StateFrozen, BySettle, []State{StateClosing}},
 	{Relay, StateFrozen, ByBlock, []State{StateDraining, StateSettled}},
 	{Relay, StateDraining, ByBlock, []State{StateClosing, StateSettled}},

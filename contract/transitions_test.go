@@ -49,7 +49,7 @@ func TestEveryTransitionHappens(t *testing.T) {
 		"published": TestPublishingWithoutTheRelay, "both close": TestBothCloseAtOnce, "two updates": TestRuleDTwoUpdatesWithOneNumber,
 		"adopted": TestRuleFRelayRestoredFromBeforeTheOpening, "recovered": TestRecoveryIsEnoughForTheRefund,
 		"forgets": TestRelayForgetsWhatIsNeverFunded, "lost answers": TestLostAnswers, "race": TestFault17RaceAfterExpiry,
-		"odd ways": oddWays, "frozen": frozenWays, "closes": closingWays,
+		"odd ways": oddWays, "frozen": frozenWays, "closes": closingWays, "key path": TestCloseByKeyPath,
 	} {
 		t.Run(name, f)
 	}
@@ -126,25 +126,35 @@ func spendElsewhere(w *world) {
 	}
 }
 
+// frozen is a world with a contract that both sides have frozen, for a log that is shorter than reported.
+func frozen(t failer) *world {
+	w := active(t)
+	w.pay(5_000)
+	w.relay.head = Head{}
+	w.do(w.client, Reconnect{Head: Head{Epoch: 1, Size: 7, Root: [32]byte{1}}, Stamp: w.stamp()})
+	w.client.deaf = false
+	v := w.open(w.relay.inbox[0])
+	w.relay.inbox = nil
+	w.client.head = Head{Epoch: 1, Size: 7, Root: [32]byte{1}}
+	w.do(w.relay, w.event(w.relay, v))
+	w.deliver()
+	w.do(w.client, Reconnect{Stamp: w.stamp()}) // tells the relay that it is frozen
+	w.deliver()
+	w.wantStates(StateFrozen, StateFrozen)
+	return w
+}
+
 // frozenWays end a frozen contract in each way.
 func frozenWays(t *testing.T) {
-	frozen := func() *world {
-		w := active(t)
-		w.pay(5_000)
-		w.relay.head = Head{}
-		w.do(w.client, Reconnect{Head: Head{Epoch: 1, Size: 7, Root: [32]byte{1}}, Stamp: w.stamp()})
-		w.client.deaf = false
-		v := w.open(w.relay.inbox[0])
-		w.relay.inbox = nil
-		w.client.head = Head{Epoch: 1, Size: 7, Root: [32]byte{1}}
-		w.do(w.relay, w.event(w.relay, v))
-		w.deliver()
-		w.do(w.client, Reconnect{Stamp: w.stamp()}) // tells the relay that it is frozen
-		w.deliver()
-		w.wantStates(StateFrozen, StateFrozen)
-		return w
-	}
+	frozen := func() *world { return frozen(t) }
 	w := frozen()
+	w.askClose(w.relay, 5_000, 1_000)
+	w.deliver()
+	w = frozen()
+	w.do(w.relay, OfferClose{Amount: 5_000, FeeRate: 1_000, Key: w.relay.key, Stamp: w.stamp()})
+	w.deliver()
+	w.do(w.client, AcceptClose{Max: 5_000, Key: w.client.key})
+	w = frozen()
 	w.do(w.relay, Settle{Key: w.relay.key})
 	w.mine(1) // the client has not seen it in its mempool
 	w = frozen()

@@ -124,18 +124,18 @@ func (t Terms) SettlementTx(funding wire.OutPoint, p usage.Sat, tier int) (*wire
 	if err != nil {
 		return nil, err
 	}
-	return t.payTx(funding, p, t.SettleFeeRate*tierFactor[tier], script)
+	return t.payTx(funding, p, t.SettleFeeRate*tierFactor[tier], script, settleWitness)
 }
 
-// CloseTx builds the final close with payment p, unsigned: both payout scripts, nothing locked.
+// CloseTx builds the final close by L_settle with payment p, unsigned: both payout scripts, nothing locked.
 // The fee comes out of the relay's payment, as in a settlement.
 func (t Terms) CloseTx(funding wire.OutPoint, p usage.Sat, feeRate uint64) (*wire.MsgTx, error) {
-	return t.payTx(funding, p, feeRate, t.ClientScript)
+	return t.payTx(funding, p, feeRate, t.ClientScript, settleWitness)
 }
 
-// payTx spends the escrow by L_settle: V − p to the client unless that is dust, p less the fee to
-// the relay.
-func (t Terms) payTx(funding wire.OutPoint, p usage.Sat, feeRate uint64, clientScript []byte) (*wire.MsgTx, error) {
+// payTx spends the escrow with a witness of the given size: V − p to the client unless that is dust, p
+// less the fee to the relay.
+func (t Terms) payTx(funding wire.OutPoint, p usage.Sat, feeRate uint64, clientScript []byte, witness int64) (*wire.MsgTx, error) {
 	if p > t.Value {
 		return nil, code.New(code.BadAmount, "a payment of %d sat from an escrow of %d", p, t.Value)
 	}
@@ -146,7 +146,7 @@ func (t Terms) payTx(funding wire.OutPoint, p usage.Sat, feeRate uint64, clientS
 		addOutput(tx, rest, clientScript)
 	}
 	addOutput(tx, 0, t.RelayScript)
-	fee := FeeFor(feeRate, weightOf(tx, settleWitness))
+	fee := FeeFor(feeRate, weightOf(tx, witness))
 	if p < fee || p-fee < dustLimit {
 		return nil, code.New(code.BadAmount, "a payment of %d sat cannot bear a fee of %d", p, fee)
 	}

@@ -254,6 +254,8 @@ type party struct {
 	acts  map[Purpose]int   // broadcasts by purpose
 	deaf  bool              // does not receive
 	head  Head              // of the log, as the party knows it
+	max   usage.Sat         // client: what it lets a close by the key path cost; 0: what is paid
+	sign  *signing          // the close by the key path that it asked for, in memory only
 }
 
 // world is a client, a relay and a chain.
@@ -425,6 +427,8 @@ func (w *world) perform(p *party, effects []Effect) {
 			_ = w.try(p, SignedFunding{w.sign(p, e), p.key, w.stamp()})
 		case SignBump:
 			w.bump(e)
+		case Cosign:
+			w.cosign(p, e)
 		case Broadcast:
 			p.acts[e.Why]++
 			if w.chain.accept(e.Tx) == nil {
@@ -470,7 +474,11 @@ func (w *world) event(p *party, v Verified) Event {
 	if _, ok := v.Message().(*Open); ok {
 		return w.acceptance(v)
 	}
-	return Received{Message: v, OwnReport: true, Due: p.due, Head: p.head, Key: p.key, Stamp: w.stamp()}
+	e := Received{Message: v, OwnReport: true, Due: p.due, Max: max(p.max, p.c.paid), Head: p.head, Key: p.key, Stamp: w.stamp()}
+	if m, ok := v.Message().(*CloseSig); ok {
+		e.Both, _ = p.sign.finish(p, m)
+	}
+	return e
 }
 
 // deliver hands over all messages; every one must be accepted.

@@ -33,6 +33,8 @@ const (
 	TypeContractAbort           Type = 40
 	TypeContractReady           Type = 41
 	TypeContractReestablish     Type = 42
+	TypeContractCloseNonce      Type = 43
+	TypeContractCloseSig        Type = 44
 )
 
 // Rule says what the `to` field of a statement type must be.
@@ -80,6 +82,8 @@ var typeTable = []TypeInfo{
 	{TypeContractAbort, "contractAbort", "either side", "the other", ToParty, 1024},
 	{TypeContractReady, "contractReady", "either side", "the other", ToParty, 1024},
 	{TypeContractReestablish, "contractReestablish", "either side", "the other", ToParty, 65536},
+	{TypeContractCloseNonce, "contractCloseNonce", "either side", "the other", ToParty, 4096},
+	{TypeContractCloseSig, "contractCloseSig", "either side", "the other", ToParty, 1024},
 }
 
 var typeIndex = func() map[Type]TypeInfo {

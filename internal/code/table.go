@@ -170,6 +170,12 @@ const (
 	LightClient Code = 106
 	// NodeTooOld: the Bitcoin node is too old for this program; update it.
 	NodeTooOld Code = 107
+	// BadNonce: a public nonce is missing or no point of the curve; ask again with a fresh one.
+	BadNonce Code = 110
+	// BadPartial: the partial signature does not fit; the contract can still be closed by its leaf.
+	BadPartial Code = 111
+	// NoSigningSession: the close is no longer being signed; ask for it again.
+	NoSigningSession Code = 112
 	// BadPSBT: the file is not a PSBT of version 0 that this side takes; export it again and sign that.
 	BadPSBT Code = 130
 	// NotSigned: sign every input of the exported file in your wallet, then import it.
@@ -264,6 +270,9 @@ var table = []Entry{
 	{ChainDisagrees, "chain_disagrees", true, "the two Bitcoin backends do not show the same chain; find out which one is cut off before any money moves"},
 	{LightClient, "light_client", false, "a light client cannot answer this; use a full node (backend btcd or bitcoind)"},
 	{NodeTooOld, "node_too_old", false, "the Bitcoin node is too old for this program; update it"},
+	{BadNonce, "bad_nonce", false, "a public nonce is missing or no point of the curve; ask again with a fresh one"},
+	{BadPartial, "bad_partial", false, "the partial signature does not fit; the contract can still be closed by its leaf"},
+	{NoSigningSession, "no_signing_session", false, "the close is no longer being signed; ask for it again"},
 	{BadPSBT, "bad_psbt", false, "the file is not a PSBT of version 0 that this side takes; export it again and sign that"},
 	{NotSigned, "not_signed", false, "sign every input of the exported file in your wallet, then import it"},
 	{OutsideCoins, "outside_coins", false, "the coins are of an outside wallet, which alone can spend them; to undo the opening spend them there"},

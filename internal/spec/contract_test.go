@@ -256,4 +256,9 @@ func TestWeights(t *testing.T) {
 			t.Errorf("%s has weight %s, PROTOCOL.md says %s", name, got, want)
 		}
 	}
+	for name, want := range map[string]string{"key-close-two-outputs": "616", "key-close-one-output": "444"} {
+		if got := fmt.Sprint(readVector(t, "contract/"+name).Out["close_weight"]); got != want {
+			t.Errorf("%s has weight %s, PROTOCOL.md says %s", name, got, want)
+		}
+	}
 }

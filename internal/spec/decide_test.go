@@ -30,6 +30,7 @@ func init() {
 		"attachment": decideAttachment, "receipt": decideReceipt, "row": decideRow, "log": decideLog,
 		"consistency": decideConsistency, "inclusion": decideInclusion, "report": decideReport,
 		"handshake": decideHandshake, "frame": decideFrame, "terms": decideTerms, "contract": decideContract,
+		"key_close": decideKeyClose, "partial_signature": decidePartial,
 	}
 }
 

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"bytes"
+
 	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/usage"
@@ -89,6 +91,11 @@ func (m *maker) badContracts() {
 	add("standing-opening", "relay", "malformed", "an opening of one message", identity.TypeContractReestablish, 94, []byte{0, 0, 0, 1, 7})
 	add("standing-root", "relay", "malformed", "a log with a root and no size", identity.TypeContractReestablish, 86, nil)
 	add("no-nonce", "alice", "malformed", "the contract nonce is missing", identity.TypeContractOpen, 64, nil)
+	half := publicNonce(secretNonce("relay", seedKey("R")))
+	half[33] = 4
+	add("zero-nonce", "alice", "bad_nonce", "a close asked for with a nonce of zero bytes", identity.TypeContractCloseNonce, 80, make([]byte, 66))
+	add("half-nonce", "relay", "bad_nonce", "a nonce whose second half has a form that no compressed point has", identity.TypeContractCloseSig, 74, half[:])
+	add("partial", "relay", "bad_partial", "a partial signature above the order of the curve", identity.TypeContractCloseSig, 76, bytes.Repeat([]byte{0xff}, 32))
 	s := byType[identity.TypeContractOpened]
 	s.Proof.Sig[0] ^= 1
 	m.add("contract/bad-signature", "contract", "bad_signature", "one bit of the signature is changed", signed(s))

@@ -33,6 +33,7 @@ func allVectors(t *testing.T) []vector {
 	m.frames()
 	m.handshakes()
 	m.contracts()
+	m.keyCloses()
 	return m.all
 }
 

@@ -94,7 +94,7 @@ func (s *story) proposal() contract.Propose {
 	}
 }
 
-// tell goes through a contract: opening, a payment, both kinds of closes, and an aborted one.
+// tell goes through a contract: opening, a payment, all kinds of closes, and an aborted one.
 func tell(t *testing.T) *story {
 	t.Helper()
 	s := &story{t: t, clientK: seedKey("C"), relayK: seedKey("R")}
@@ -120,11 +120,13 @@ func tell(t *testing.T) *story {
 	ack, _ := s.toRelay(pay)
 	s.toClient(ack)
 	s.meet()
-	active := s.relay
+	active, payer := s.relay, s.client
 	s.act(&s.relay, "relay", contract.OfferClose{Amount: 20_000, FeeRate: 1_000, Report: report, Key: s.relayK, Stamp: s.stamp()})
 	s.relay = active // the other way to close
 	refund, _ := s.act(&s.client, "alice", contract.Close{Amount: 20_000, FeeRate: 1_000, Key: s.clientK, Stamp: s.stamp()})
 	s.toRelay(refund)
+	s.client, s.relay = payer, active // and the third
+	s.closeTogether()
 	given := &story{t: t, clientK: s.clientK, relayK: s.relayK, stamps: 1000}
 	given.act(&given.client, "alice", given.proposal())
 	given.act(&given.client, "alice", contract.GiveUp{Code: code.Declined, Text: "not today", Stamp: given.stamp()})
