@@ -36,6 +36,8 @@ func (r *Runner) performOne(ctx context.Context, nonce contract.Nonce, e contrac
 		return r.signFunding(ctx, nonce, e, sent)
 	case contract.SignBump:
 		return r.bump(ctx, e)
+	case contract.Cosign:
+		return r.cosign(ctx, nonce, e, sent)
 	case contract.Broadcast:
 		return r.broadcast(ctx, nonce, e, sent)
 	case contract.Watch:

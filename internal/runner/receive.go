@@ -197,13 +197,24 @@ func (r *Runner) event(ctx context.Context, nonce contract.Nonce, v contract.Ver
 			return nil, err
 		}
 	case *contract.RefundPayment:
-		if r.Policy.Due != nil {
-			if e.Due, err = r.Policy.Due(ctx, c); err != nil {
-				return nil, err
-			}
-		}
+		e.Due, err = r.due(ctx, c)
+	case *contract.CloseNonce:
+		// A relay can take what is paid alone, at any time. A close for just that is better for both:
+		// nothing of the client's is locked, and the fee is lower. More is the user's to decide.
+		e.Max = c.Paid()
+		e.Due, err = r.due(ctx, c)
+	case *contract.CloseSig:
+		e.Both, err = r.both(c, m)
 	}
-	return e, nil
+	return e, err
+}
+
+// due is what a relay's policy says of a close.
+func (r *Runner) due(ctx context.Context, c contract.Contract) (usage.Sat, error) {
+	if r.Policy.Due == nil {
+		return 0, nil
+	}
+	return r.Policy.Due(ctx, c)
 }
 
 // accept is the relay's answer to a proposal: its policy, its own view of the client's coins, and

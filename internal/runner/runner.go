@@ -50,7 +50,7 @@ type Policy struct {
 	Payout []byte
 	// OwnReport tells whether a digest is that of a report this relay made for the contract.
 	OwnReport func(ctx context.Context, id usage.ContractID, report identity.Digest) (bool, error)
-	// Due is the least cumulative payment for which the relay agrees to close.
+	// Due is the least cumulative payment for which the relay agrees to close, by leaf or key path.
 	Due func(ctx context.Context, c contract.Contract) (usage.Sat, error)
 }
 
@@ -104,11 +104,12 @@ type Runner struct {
 	subMu sync.Mutex
 	subs  map[chan struct{}]bool // guarded by subMu
 
-	opening sync.Mutex // one opening at a time, so that coins, places and addresses are chosen in turn
-	payouts [][]byte   // guarded by opening; relay: the wallet's addresses for earnings, so far as asked for
-	lines   sync.Map   // contract.Nonce to a channel with one place; see line
-	met     sync.Map   // contract.Nonce of those that were compared with the relay's record since the start
-	refused sync.Map   // contract.Nonce of openings that the relay has refused; see noteRefusal
+	opening  sync.Mutex // one opening at a time, so that coins, places and addresses are chosen in turn
+	payouts  [][]byte   // guarded by opening; relay: the wallet's addresses for earnings, so far as asked for
+	lines    sync.Map   // contract.Nonce to a channel with one place; see line
+	met      sync.Map   // contract.Nonce of those that were compared with the relay's record since the start
+	signings sync.Map   // contract.Nonce to *signing; see cosign.go
+	refused  sync.Map   // contract.Nonce of openings that the relay has refused; see noteRefusal
 }
 
 // New reads the contracts from the store. It starts nothing.
