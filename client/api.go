@@ -168,7 +168,9 @@ type ContractInfo struct {
 	NextDeadline  string             `json:"next_deadline,omitempty"`
 	FundingTxid   string             `json:"funding_txid,omitempty"`
 	ClosingTxid   string             `json:"closing_txid,omitempty"`
-	ClosedBy      string             `json:"closed_by,omitempty"` // close, settlement or refund
+	ClosedBy      string             `json:"closed_by,omitempty"`  // close, settlement or refund; empty until a block has it
+	ClosePath     string             `json:"close_path,omitempty"` // of a close: key-path or leaf
+	Note          string             `json:"note,omitempty"`       // of the answer to a command only
 	ClientPayout  usage.Sat          `json:"client_payout_sat"`
 	RelayPayout   usage.Sat          `json:"relay_payout_sat"`
 	FundFee       usage.Sat          `json:"fund_fee_sat"`

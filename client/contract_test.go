@@ -238,9 +238,13 @@ func TestContractFromMarketToClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	said := closed
 	closed = ada.awaits(closed.ID, "closed")
 	if closed.ClosedBy != "close" || closed.ClientPayout+closed.RelayPayout+closed.CloseFee != closed.Deposit || closed.ClientPayout != closed.Deposit-closed.Paid {
 		t.Fatalf("closed: %+v", closed)
+	}
+	if said.Note != "" || closed.ClosePath != "key-path" || said.CloseFee != closed.CloseFee || said.ClosingTxid != closed.ClosingTxid || said.RelayPayout != closed.RelayPayout {
+		t.Fatalf("said %+v, closed %+v", said, closed)
 	}
 	eventually(t, "the rest is back", func() bool {
 		b, err := ada.WalletBalance(ctx)
@@ -364,7 +368,63 @@ func TestRelayOffersToClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed = ada.awaits(closed.ID, "closed")
-	if closed.ClosedBy != "close" || closed.Paid != c.ContractPrice || closed.ClientPayout != closed.Deposit-c.ContractPrice {
+	if closed.ClosedBy != "close" || closed.ClosePath != "key-path" || closed.Paid != c.ContractPrice || closed.ClientPayout != closed.Deposit-c.ContractPrice {
+		t.Fatalf("closed: %+v", closed)
+	}
+}
+
+// TestRelayOffersToCloseForMore: what is used and not paid is the user's to agree to. The relay's offer
+// stands; accepting it goes by the key path, at the user's word.
+func TestRelayOffersToCloseForMore(t *testing.T) {
+	r := newShop(t)
+	ada, bob := newPayer(t, "ada", r, 300_000), newPayer(t, "bob", r, 0)
+	c := ada.opens(r, client.OpenRequest{Deposit: 100_000})
+	eventually(t, "ada's document names her relay", func() bool {
+		i, err := ada.Identity(t.Context())
+		return err == nil && len(i.Relays) == 1
+	})
+	ada.meets(bob)
+	ada.sendRequest(client.SendRequest{To: "bob", MediaType: "application/octet-stream", Body: randomBytes(t, 600_000), MaxPulls: 1})
+	eventually(t, "bob has it", func() bool { return len(bob.inbox()) == 1 })
+	eventually(t, "it is billed", func() bool {
+		a, err := ada.Audit(t.Context(), c.ID)
+		return err == nil && a.Due > c.Paid && a.Classes["A"].Rows == 2
+	})
+	st, err := r.CloseContract(t.Context(), c.ID)
+	if err != nil || st.State != "closing" {
+		t.Fatalf("%+v %v", st, err)
+	}
+	if st, err = r.CloseContract(t.Context(), c.ID); err != nil || st.Txid != "" {
+		t.Fatalf("closed without the client's word: %+v %v", st, err)
+	}
+	closed, err := ada.ContractClose(t.Context(), c.ID, client.CloseRequest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed = ada.awaits(closed.ID, "closed")
+	if closed.ClosePath != "key-path" || closed.ClientPayout >= closed.Deposit-c.Paid {
+		t.Fatalf("closed: %+v", closed)
+	}
+}
+
+// TestRelayClosesWhileTheClientIsAway: the offer waits for it, by the leaf or by the key path.
+func TestRelayClosesWhileTheClientIsAway(t *testing.T) {
+	r := newShop(t)
+	ada := newPayer(t, "ada", r, 300_000)
+	c := ada.opens(r, client.OpenRequest{Deposit: 100_000})
+	ada.halt()
+	ada.close()
+	eventually(t, "the relay offers a close", func() bool {
+		st, err := r.CloseContract(t.Context(), c.ID)
+		return err == nil && st.State == "closing"
+	})
+	ada.reopen()
+	ada.run()
+	closed, err := ada.ContractClose(t.Context(), c.ID, client.CloseRequest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if closed = ada.awaits(closed.ID, "closed"); closed.ClosedBy != "close" || closed.RelayPayout == 0 {
 		t.Fatalf("closed: %+v", closed)
 	}
 }

@@ -96,12 +96,34 @@ func (a *Agent) describe(ctx context.Context, c contract.Contract, book *message
 	if w, err := c.WorstCase(); err == nil {
 		i.FundFee = w.FundFee
 	}
-	if spend, _, ok := c.Spend(); ok {
-		i.ClosingTxid, i.ClosedBy = spend.TxID.String(), spend.Kind.String()
-		i.ClientPayout, i.RelayPayout, i.CloseFee = spend.Client, spend.Relay, spend.Fee
-	}
+	i.fillClose(c)
 	a.fillUse(ctx, c, book, &i)
 	return i
+}
+
+// fillClose says how the escrow was spent, or else what is on its way.
+func (i *ContractInfo) fillClose(c contract.Contract) {
+	spend, _, ok := c.Spend()
+	if ok {
+		i.ClosedBy = spend.Kind.String()
+	} else if plan, ok := c.Closing(); ok {
+		spend = contract.Spend{
+			Kind: contract.SpendClose, TxID: plan.Tx.TxHash(), Client: plan.Client, Relay: plan.Relay, Fee: plan.Fee, KeyPath: plan.KeyPath,
+		}
+	} else {
+		return
+	}
+	i.ClosingTxid, i.ClientPayout, i.RelayPayout, i.CloseFee = spend.TxID.String(), spend.Client, spend.Relay, spend.Fee
+	if spend.Kind == contract.SpendClose {
+		i.ClosePath = closePath(spend.KeyPath)
+	}
+}
+
+func closePath(key bool) string {
+	if key {
+		return "key-path"
+	}
+	return "leaf"
 }
 
 func (a *Agent) fillUse(ctx context.Context, c contract.Contract, book *message.AccountContract, i *ContractInfo) {

@@ -11,11 +11,14 @@ import (
 
 // The ways to close a contract together with its relay.
 const (
-	// CloseRefundPayment: this side signs the closing transaction first, the relay publishes it.
+	// CloseKeyPath: both sign as one, by the key path; this side publishes.
+	CloseKeyPath = "key-path"
+	// CloseRefundPayment: this side signs the closing transaction first, by the leaf; the relay
+	// publishes it.
 	CloseRefundPayment = "refund-payment"
 	// CloseRequest: the closing transaction that the relay has signed is accepted and published.
 	CloseRequest = "request"
-	// CloseKeeping is CloseRefundPayment that pays also for what is still stored: its receivers can
+	// CloseKeeping is a close, by the key path or else by a refund payment, that pays also for what is still stored: its receivers can
 	// read it to the end that its receipts name.
 	CloseKeeping = "keep"
 )
@@ -24,15 +27,19 @@ const (
 const requestTime = time.Minute
 
 // ContractClose ends a contract together with its relay: what the audit confirms goes to the
-// relay, the rest comes back. how is CloseRefundPayment (also when empty), CloseKeeping, which pays the
-// worst case of what is still stored too, or CloseRequest, which waits up to a minute for the relay's
-// offer and accepts it if it takes no more than is confirmed. After CloseRefundPayment the receivers
-// of what is still stored are refused. It needs Run and the node. Errors: BadArgument, BadState, BadDeadline (too near to
-// expiry), PaymentTooLow (the relay wants more than is confirmed), LimitExceeded, NotDue (no
-// offer came), and those of Audit.
+// relay, the rest comes back. how is CloseKeyPath, CloseRefundPayment, empty for the first and, where it
+// fails, the second (Note then says why), CloseKeeping, which is the same and also pays the worst case
+// of what is still stored, or CloseRequest, which waits up to a minute for the relay's offer and
+// accepts it if it takes no more than is confirmed. Unless that is paid for, the receivers of what is
+// still stored are refused, except after CloseRequest. It needs Run and the node. Errors: BadArgument,
+// BadState, BadDeadline (too near to expiry), PaymentTooLow (the relay wants more than is confirmed;
+// by the key path the contract then stays in service), LimitExceeded, NotDue (no offer came), and
+// those of Audit.
 func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how string) (ContractInfo, error) {
-	if how != "" && how != CloseRefundPayment && how != CloseRequest && how != CloseKeeping {
-		return ContractInfo{}, code.New(code.BadArgument, "close by %s, %s or %s, not by %q", CloseRefundPayment, CloseKeeping, CloseRequest, how)
+	switch how {
+	case "", CloseKeyPath, CloseRefundPayment, CloseRequest, CloseKeeping:
+	default:
+		return ContractInfo{}, code.New(code.BadArgument, "close by %s, %s, %s or %s, not by %q", CloseKeyPath, CloseRefundPayment, CloseKeeping, CloseRequest, how)
 	}
 	if _, err := a.contractByID(id); err != nil {
 		return ContractInfo{}, err
@@ -49,93 +56,109 @@ func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how stri
 	if err != nil {
 		return ContractInfo{}, err
 	}
+	var note string
 	if how == CloseRequest {
-		c, err = a.acceptClose(ctx, c)
+		c, note, err = a.acceptClose(ctx, c)
 	} else {
-		c, err = a.close(ctx, c, how == CloseKeeping)
+		c, note, err = a.close(ctx, c, how)
 	}
 	if err != nil {
 		return ContractInfo{}, err
 	}
-	return a.describe(ctx, c, nil), a.relaysChanged(ctx)
+	if note != "" {
+		a.log.Warn(note, "contract", id, "relay", c.Peer().Name())
+	}
+	info := a.describe(ctx, c, nil)
+	info.Note = note
+	return info, a.relaysChanged(ctx)
 }
 
 // close signs a close for what is confirmed, and to keep for what is still stored. The fee rate is
 // the agreed one of a settlement.
-func (a *Agent) close(ctx context.Context, c contract.Contract, keep bool) (contract.Contract, error) {
+func (a *Agent) close(ctx context.Context, c contract.Contract, how string) (contract.Contract, string, error) {
 	v, err := a.audit(ctx, c.ID())
 	if err != nil {
-		return c, err
+		return c, "", err
 	}
 	sum := v.due
-	if keep {
-		papers, err := a.store.AuditPapers(ctx, c.ID())
-		if err != nil {
-			return c, err
-		}
-		if sum, err = a.keeping(ctx, v, papers.Orders); err != nil {
-			return c, err
-		}
-		if err := a.keepRelay(ctx, c.Peer(), papers.Orders); err != nil {
-			return c, err
+	if how == CloseKeeping {
+		if sum, err = a.keepStored(ctx, c, v); err != nil {
+			return c, "", err
 		}
 	}
 	if err := a.approve(ctx, v.contract, sum, v.report.Digest(), true); err != nil {
-		return c, err
+		return c, "", err
 	}
-	return a.runner.Close(ctx, c.ID(), sum, c.Terms().SettleFeeRate, a.exchange(c.Peer()))
+	return closeBy(how, a.byKey(ctx, c, sum), func() (contract.Contract, error) {
+		return a.runner.Close(ctx, c.ID(), sum, c.Terms().SettleFeeRate, a.exchange(c.Peer()))
+	})
 }
 
-// keeping is the sum for which the relay goes on serving what it has accepted: what is used and what
-// may still be used, as the relay's books have it. It may not be more than what was confirmed and
-// what the receipts name as the most that their records can cost. Codes Disconnected (the relay does
-// not say) and LimitExceeded.
-func (a *Agent) keeping(ctx context.Context, v verdict, orders []usage.HeldOrder) (usage.Sat, error) {
-	book := a.book(ctx, v.contract, true)
-	if book == nil {
-		return 0, code.New(code.Disconnected, "the relay does not say what it has reserved for stored records")
+// closer is one way to close a contract.
+type closer func() (contract.Contract, error)
+
+// byKey closes by the key path.
+func (a *Agent) byKey(ctx context.Context, c contract.Contract, amount usage.Sat) closer {
+	return func() (contract.Contract, error) {
+		return a.runner.CloseByKey(ctx, c.ID(), amount, c.Terms().SettleFeeRate, a.exchange(c.Peer()))
 	}
-	most := v.result.ConfirmedMsat
-	for _, o := range orders {
-		r, err := usage.DecodeReceipt(o.Receipt.Statement)
-		if err != nil {
-			continue // none came
-		}
-		if most, err = most.Add(r.WorstMsat); err != nil {
-			return 0, err
-		}
-	}
-	t := v.contract.Terms()
-	all, err := usage.Msat(book.OwedMsat).Add(usage.Msat(book.ReservedMsat))
-	if err != nil || all > most {
-		return 0, code.New(code.LimitExceeded, "the relay has reserved %d msat, its receipts promise at most %d in all", book.ReservedMsat, most)
-	}
-	return max(v.due, dueOf(t, v.contract.Paid(), all)), nil
 }
 
-// acceptClose waits for the relay's offer and accepts it, if it is no more than is confirmed.
-func (a *Agent) acceptClose(ctx context.Context, c contract.Contract) (contract.Contract, error) {
+// closeBy closes by the key path, and by the leaf where that fails for a reason that the leaf does not have;
+// the note says so. how can ask for one of the two only.
+func closeBy(how string, key, leaf closer) (c contract.Contract, note string, err error) {
+	if how != CloseRefundPayment {
+		if c, err = key(); err == nil || how == CloseKeyPath || !leafHelps(err) {
+			return c, "", err
+		}
+		note = "closed by the leaf, because the key path failed: " + err.Error()
+	}
+	c, err = leaf()
+	return c, note, err
+}
+
+// leafHelps tells whether a close by the key path failed for a reason of its own: the relay does not
+// know it, signs wrongly or does not answer. What is refused for its sum or its time is refused by
+// the leaf as well, and would only leave a signature behind.
+func leafHelps(err error) bool {
+	switch code.Of(err) {
+	case code.Unsupported, code.Malformed, code.BadNonce, code.BadPartial, code.BadSignature, code.NoSigningSession,
+		code.Internal, code.Timeout, code.Disconnected:
+		return true
+	}
+	return false
+}
+
+// acceptClose waits for the relay's offer and accepts it, if it is no more than is confirmed. A close
+// for what was paid already has been agreed to by itself.
+func (a *Agent) acceptClose(ctx context.Context, c contract.Contract) (contract.Contract, string, error) {
 	v, err := a.audit(ctx, c.ID())
 	if err != nil {
-		return c, err
+		return c, "", err
 	}
 	if err := a.awaitOffer(ctx, c.ID()); err != nil {
-		return c, err
+		return c, "", err
 	}
 	if c, err = a.runner.Contract(c.ID()); err != nil {
-		return c, err
+		return c, "", err
 	}
-	wanted, _ := c.CloseOffered()
+	wanted, offered := c.CloseOffered()
+	if !offered {
+		return c, "", nil
+	}
 	if wanted > v.due {
-		return c, code.New(code.LimitExceeded, "the relay wants to close for %d sat, confirmed are %d", wanted, v.due)
+		return c, "", code.New(code.LimitExceeded, "the relay wants to close for %d sat, confirmed are %d", wanted, v.due)
 	}
 	if err := a.approve(ctx, c, wanted, v.report.Digest(), true); err != nil {
-		return c, err
+		return c, "", err
 	}
-	return a.runner.AcceptClose(ctx, c.ID(), wanted)
+	return closeBy("", a.byKey(ctx, c, wanted), func() (contract.Contract, error) {
+		return a.runner.AcceptClose(ctx, c.ID(), wanted)
+	})
 }
 
-// awaitOffer waits for the relay's final request. The session that the audit used carries it.
+// awaitOffer waits for the relay's final request, or for a close by the key path that it asked for.
+// The session that the audit used carries it.
 func (a *Agent) awaitOffer(ctx context.Context, id usage.ContractID) error {
 	changed, done := a.runner.Changes()
 	defer done()
@@ -146,7 +169,8 @@ func (a *Agent) awaitOffer(ctx context.Context, id usage.ContractID) error {
 		if err != nil {
 			return err
 		}
-		if _, ok := c.CloseOffered(); ok {
+		_, offered := c.CloseOffered()
+		if _, granted := c.Granted(); offered || granted {
 			return nil
 		}
 		select {

@@ -74,10 +74,25 @@ func offered(c contract.Contract) string {
 }
 
 func closing(c contract.Contract) string {
+	if p, ok := c.Closing(); ok {
+		return fmt.Sprintf("closed together, %s; the transaction is on its way into a block: %d sat to you, %d to the relay, %d to miners",
+			signedHow(p.KeyPath), p.Client, p.Relay, p.Fee)
+	}
 	if c.Pending() != nil {
-		return "you have signed the close; the relay is to publish it, and if it never does, you take everything back at expiry but what is paid"
+		return "you have signed the close by the leaf; the relay is to publish it, and if it never does, you take everything back at expiry but what is paid"
+	}
+	if p, ok := c.Granted(); ok && c.Summary().SpentAt == 0 {
+		return fmt.Sprintf("you have signed the close by the key path that the relay asked for, at %d sat; it is to publish it, and if it never does, you can close by the leaf or wait for expiry", p)
 	}
 	return "a closing transaction is on its way into a block"
+}
+
+// signedHow says in which of two ways a close is signed by both.
+func signedHow(key bool) string {
+	if key {
+		return "both signing as one (key path)"
+	}
+	return "each signing (leaf)"
 }
 
 func overdue(s contract.Summary) string {
@@ -93,6 +108,9 @@ func spent(s contract.Summary) string {
 		contract.SpendClose: "closed together", contract.SpendSettlement: "settled by the relay alone", contract.SpendRefund: "refunded to you alone",
 		contract.SpendUnknown: "spent in a way that this version does not know",
 	}[s.Spend.Kind]
+	if s.Spend.Kind == contract.SpendClose {
+		who += ", " + signedHow(s.Spend.KeyPath) + ","
+	}
 	return fmt.Sprintf("%s at height %d: %d sat to you, %d to the relay, %d to miners", who, s.SpentAt, s.Spend.Client, s.Spend.Relay, s.Spend.Fee)
 }
 

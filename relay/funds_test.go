@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
@@ -78,6 +79,14 @@ func TestContractPaysForItsOwnerOnly(t *testing.T) {
 // what was used nothing more is stored, and nothing served that the close does not pay for: its
 // receiver is denied it with the client's own close as the reason. The transaction pays what was agreed.
 func TestCloseEndsServiceAndTakesWhatIsDue(t *testing.T) {
+	t.Run("by leaf", func(t *testing.T) { closesForWhatIsDue(t, (*runner.Runner).Close, false) })
+	t.Run("by key path", func(t *testing.T) { closesForWhatIsDue(t, (*runner.Runner).CloseByKey, true) })
+}
+
+// wayToClose is a close at the client's wish.
+type wayToClose func(*runner.Runner, context.Context, usage.ContractID, usage.Sat, uint64, runner.Exchange) (contract.Contract, error)
+
+func closesForWhatIsDue(t *testing.T, shut wayToClose, byKey bool) {
 	r := start(t, t.TempDir(), dear(t))
 	p, bob := newPayer(t, r), newPerson(t, r)
 	c := p.open(200_000, 0)
@@ -91,11 +100,11 @@ func TestCloseEndsServiceAndTakesWhatIsDue(t *testing.T) {
 		t.Fatalf("%d sat are due of a contract that was used", m)
 	}
 	rate := c.Terms().SettleFeeRate
-	if _, err := p.runner.Close(t.Context(), c.ID(), c.Paid(), rate, p.exchange); code.Of(err) != code.PaymentTooLow {
+	if _, err := shut(p.runner, t.Context(), c.ID(), c.Paid(), rate, p.exchange); code.Of(err) != code.PaymentTooLow {
 		t.Errorf("a close that pays nothing of what is due: %v", err)
 	}
 	var said identity.Digest
-	if _, err := p.runner.Close(t.Context(), c.ID(), m, rate, p.hearing(&said)); err != nil {
+	if _, err := shut(p.runner, t.Context(), c.ID(), m, rate, p.hearing(&said)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := call[*message.Written](p.person, p.draftOn(on(c), once, bob.key.Public(), noise(10))); code.Of(err) != code.NoFunds {
@@ -111,7 +120,7 @@ func TestCloseEndsServiceAndTakesWhatIsDue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, _, ok := k.Spend(); !ok || s.Relay+s.Fee != m || s.Relay+s.Fee+s.Client != 200_000 {
+	if s, _, ok := k.Spend(); !ok || s.KeyPath != byKey || s.Relay+s.Fee != m || s.Relay+s.Fee+s.Client != 200_000 {
 		t.Errorf("the close: %+v, due were %d", s, m)
 	}
 }

@@ -115,32 +115,3 @@ func (s *Server) due(ctx context.Context, c contract.Contract) (usage.Sat, error
 	total, unpaid := meter(acc)
 	return max(c.Paid(), total-unpaid*closeTolerance/100-min(unpaid, 1)), nil
 }
-
-// CloseContract asks the client to close now, for what has been agreed or, if that is more, for
-// what the log says. The relay's signature on the close leaves with it, so no order is
-// accepted afterwards; what was accepted is served to its end.
-func (s *Server) CloseContract(ctx context.Context, id usage.ContractID) (ContractStatus, error) {
-	c, err := s.runner.Contract(id)
-	if err != nil {
-		return ContractStatus{}, err
-	}
-	acc, err := s.store.Account(ctx, id)
-	if err != nil {
-		return ContractStatus{}, err
-	}
-	report, err := s.report(ctx, id, true)
-	if err != nil {
-		return ContractStatus{}, err
-	}
-	total, _ := meter(acc)
-	d := identity.StatementDigest(identity.TypeUsageReport, report.Statement)
-	offer, err := s.runner.OfferClose(ctx, id, max(total, c.Paid()), c.Terms().SettleFeeRate, d)
-	if err != nil {
-		return ContractStatus{}, err
-	}
-	s.sessions.push(c.Peer(), offer)
-	if c, err = s.runner.Contract(id); err != nil {
-		return ContractStatus{}, err
-	}
-	return s.contractStatus(ctx, c)
-}

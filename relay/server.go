@@ -343,7 +343,7 @@ func (s *Server) Accept(ctx context.Context, conn transport.Conn) {
 	defer end()
 	err := session.Serve(ctx, conn, session.ServerConfig{
 		Key: s.home.Key(), Genesis: *s.params.GenesisHash, Limits: s.limits, StoreEpoch: s.store.StoreEpoch,
-		Handler: s, Guard: s.guard, Now: s.now, FreeBytes: s.freeLeft, Opened: s.opened, Ended: s.sessions.remove, Log: s.log,
+		Handler: s, Guard: s.guard, Now: s.now, FreeBytes: s.freeLeft, Opened: s.opened, Ended: s.ended, Log: s.log,
 	})
 	s.log.Debug("connection ended", "from", conn.RemoteAddr(), "err", err)
 }

@@ -54,6 +54,21 @@ func (t *sessions) push(to identity.PublicKey, s identity.Signed) bool {
 	return false
 }
 
+// here tells whether an identity has a session.
+func (t *sessions) here(who identity.PublicKey) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.all[who]) > 0
+}
+
+// ended forgets a session. What the client was to co-sign ends with its last one.
+func (s *Server) ended(sess *session.Server) {
+	s.sessions.remove(sess)
+	if !s.sessions.here(sess.Identity()) {
+		s.runner.DropSignings(sess.Identity())
+	}
+}
+
 // opened registers a session and says what waited for it.
 func (s *Server) opened(sess *session.Server) {
 	s.sessions.add(sess)

@@ -103,7 +103,11 @@ func describe(k *agreement) string {
 	i := k.info
 	out := fmt.Sprintf("%s: %s, %d of %d sat paid", k.label, i.State, i.Paid, i.Deposit)
 	if i.ClosedBy != "" {
-		out += fmt.Sprintf("; by %s: %d to %s, %d to %s, %d fee", i.ClosedBy, i.ClientPayout, k.client, i.RelayPayout, k.relay, i.CloseFee)
+		by := i.ClosedBy
+		if i.ClosePath != "" {
+			by += " (" + i.ClosePath + ")"
+		}
+		out += fmt.Sprintf("; by %s: %d to %s, %d to %s, %d fee", by, i.ClientPayout, k.client, i.RelayPayout, k.relay, i.CloseFee)
 	}
 	return out
 }
@@ -164,7 +168,8 @@ func (s *Scenario) pay(ctx context.Context, c Command) (string, error) {
 	return fmt.Sprintf("update %d: %d sat paid, %d of them now, %d msat refused", p.Number, p.Paid, p.Added, p.Unpaid), nil
 }
 
-// close CONTRACT how=request|refund-payment: by the relay's request, or by a refund payment of the client.
+// close CONTRACT [how=key-path|refund-payment|request]: by both signing as one, by a refund payment of the
+// client (the leaf), or as the relay asks.
 func (s *Scenario) close(ctx context.Context, c Command) (string, error) {
 	a, err := c.args(1)
 	if err != nil {

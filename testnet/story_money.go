@@ -69,7 +69,8 @@ func (s *story) payment(ctx context.Context) (string, map[string]any, error) {
 		map[string]any{"update": res.Number, "paid_sat": res.Paid, "added_sat": res.Added}, nil
 }
 
-// close: Ada closes by the relay's request, Bob by a refund payment of his own: the seed's two ways.
+// close: Ada's contract is closed at the relay's request, Bob's by a refund payment of his own: the seed's
+// two ways. The first is signed by both as one, by the key path; the second by each, by the leaf.
 func (s *story) close(ctx context.Context) (string, map[string]any, error) {
 	ada, bob := s.people["ada"], s.people["bob"]
 	if _, err := s.server(ada.relay).CloseContract(ctx, ada.contract); err != nil {
@@ -92,7 +93,7 @@ func (s *story) close(ctx context.Context) (string, map[string]any, error) {
 		}
 		data[name] = map[string]any{"closing_txid": info.ClosingTxid}
 	}
-	return "ada's contract is closed at the relay's request, bob's by a refund payment; both transactions bear both signatures", data, nil
+	return "ada's contract is closed at the relay's request, both signing as one; bob's by a refund payment that each has signed", data, nil
 }
 
 // settled: both closes are final, and the chain itself says who got what.
@@ -104,8 +105,12 @@ func (s *story) settled(ctx context.Context) (string, map[string]any, error) {
 		}
 		s.closed = append(s.closed, info)
 	}
+	key, leaf := s.closed[0], s.closed[1]
+	if key.ClosePath != "key-path" || leaf.ClosePath != "leaf" || key.CloseFee >= leaf.CloseFee {
+		return "", nil, code.New(code.Internal, "closed by %s for a fee of %d, and by %s for %d", key.ClosePath, key.CloseFee, leaf.ClosePath, leaf.CloseFee)
+	}
 	text, data, err := s.books()
-	return "both closes are final. " + text, data, err
+	return fmt.Sprintf("both closes are final: by the key path for a fee of %d sat, by the leaf for %d. ", key.CloseFee, leaf.CloseFee) + text, data, err
 }
 
 // finish mines until a contract is closed for good and checks it against the chain.

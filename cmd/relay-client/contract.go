@@ -112,6 +112,9 @@ func contractShow(o *options) *cobra.Command {
 
 func printContract(w io.Writer, c client.ContractInfo) {
 	fmt.Fprintf(w, "contract %s with %s\n%s: %s\n", c.ID, c.Name, c.State, c.Sentence)
+	if c.Note != "" {
+		fmt.Fprintln(w, clean(c.Note))
+	}
 	line := func(name string, v any) { fmt.Fprintf(w, "  %-16s%v\n", name, v) }
 	line("deposit", broadcast.FormatSat(c.Deposit))
 	line("paid", fmt.Sprintf("%s, of it %s for the contract itself", broadcast.FormatSat(c.Paid), broadcast.FormatSat(min(c.ContractPrice, c.Paid))))
@@ -131,9 +134,13 @@ func printContract(w io.Writer, c client.ContractInfo) {
 	if c.ClosingTxid == "" {
 		return
 	}
-	line("closed by", fmt.Sprintf("%s, transaction %s", c.ClosedBy, c.ClosingTxid))
-	line("you got back", broadcast.FormatSat(c.ClientPayout))
-	line("the relay got", broadcast.FormatSat(c.RelayPayout))
+	how := or(c.ClosedBy, "close, not in a block yet")
+	if c.ClosePath != "" {
+		how += " (" + c.ClosePath + ")"
+	}
+	line("closed by", fmt.Sprintf("%s, transaction %s", how, c.ClosingTxid))
+	line("you get back", broadcast.FormatSat(c.ClientPayout))
+	line("the relay gets", broadcast.FormatSat(c.RelayPayout))
 	line("closing fee", broadcast.FormatSat(c.CloseFee))
 }
 
@@ -218,9 +225,13 @@ transaction. Records that are still stored under it can then not be read any mor
 also what they may still cost goes to the relay, and it serves them to the end that its receipts name. What you want neither
 kept nor paid for you can delete before.
 
-  --how refund-payment  you sign first, the relay publishes (the usual way)
-  --how keep            the same, and what is still stored is paid for to its end
-  --how request         you accept the closing transaction that the relay has sent
+Both sign as one where that works: the smallest transaction, which looks like any other. Else each signs by the leaf of the
+escrow. What is printed says which it was, and why.
+
+  --how key-path        both sign as one, or not at all; you publish
+  --how refund-payment  you sign first, by the leaf; the relay publishes
+  --how keep            as without --how, and what is still stored is paid for to its end
+  --how request         you accept the close that the relay has asked for
 
 If the relay does not answer, nothing is lost: the contract expires, and the agent takes the escrow back by itself.`,
 		Example: "  relay-client contract close 3f9c\n  relay-client contract close 3f9c --wait --yes",
@@ -245,7 +256,7 @@ If the relay does not answer, nothing is lost: the contract expires, and the age
 			})
 		},
 	}
-	cmd.Flags().StringVar(&how, "how", "refund-payment", "refund-payment, keep or request")
+	cmd.Flags().StringVar(&how, "how", "", "key-path, refund-payment, keep or request (default: key-path, else refund-payment)")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the closing transaction is in a block")
 	return cmd

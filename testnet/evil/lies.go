@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 
+	btcwire "github.com/btcsuite/btcd/wire/v2"
+
 	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -180,12 +182,29 @@ func rewritten(l *ledger, r *usage.UsageReport) error {
 }
 
 func overasks(m contract.Message) bool {
-	q, ok := m.(*contract.RequestPayment)
-	if !ok {
+	switch q := m.(type) {
+	case *contract.RequestPayment:
+		q.Amount += Overcharge
+	case *contract.CloseNonce:
+		q.Amount += Overcharge
+		q.Tx = overpays(q.Tx)
+	default:
 		return false
 	}
-	q.Amount += Overcharge
 	return true
+}
+
+// overpays moves the overcharge from the client's output of a close to the relay's.
+func overpays(raw []byte) []byte {
+	var tx btcwire.MsgTx
+	if err := tx.DeserializeNoWitness(bytes.NewReader(raw)); err != nil || len(tx.TxOut) != 2 {
+		return raw
+	}
+	tx.TxOut[0].Value -= int64(Overcharge)
+	tx.TxOut[1].Value += int64(Overcharge)
+	var b bytes.Buffer
+	_ = tx.SerializeNoWitness(&b) // memory does not fail
+	return b.Bytes()
 }
 
 func falseReceipt(r *usage.Receipt) { r.Order[0] ^= 1 }

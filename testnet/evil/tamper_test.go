@@ -146,7 +146,20 @@ func TestChangedPayments(t *testing.T) {
 			}
 		}
 	}
+	s.delivered(s.write(large)) // not paid: what amber wants is for ada to agree to
 	due := s.audit(k.ID).Due
+	for _, c := range []struct {
+		typ   identity.Type
+		field uint64
+	}{
+		{identity.TypeContractCloseNonce, 78}, {identity.TypeContractCloseNonce, 80}, {identity.TypeContractCloseSig, 74}, {identity.TypeContractCloseSig, 76},
+	} {
+		s.flips(c.typ, c.field)
+		if _, err := s.ada.ContractClose(s.ctx, k.ID, client.CloseKeyPath); err == nil || code.Of(err) == code.Internal {
+			t.Errorf("%s, field %d: %v", c.typ, c.field, err)
+		}
+		s.hasFlipped()
+	}
 	s.flips(identity.TypeContractRefundPayment, 80)
 	if _, err := s.ada.ContractClose(s.ctx, k.ID, client.CloseRefundPayment); err == nil || code.Of(err) == code.Internal {
 		t.Errorf("a close whose signature does not hold: %v", err)
