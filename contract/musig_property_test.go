@@ -19,8 +19,13 @@ func (l *life) closingStep() {
 		l.deliverOne(l.pick("to"))
 	case 6, 7, 8:
 		p := l.pick("asks")
+		c.max = final
 		l.wish(p, l.asksClose(p, final, 1_000))
 		p.sign.note(p)
+		for range l.below(4, "prompt") { // else the answer comes when it comes
+			l.deliverOne(l.other(p))
+			l.deliverOne(p)
+		}
 	case 9:
 		l.wish(c, Close{Amount: final, FeeRate: 1_000, Key: c.key, Stamp: l.stamp()})
 	case 10:
