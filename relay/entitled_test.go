@@ -200,7 +200,8 @@ func TestLossIsProven(t *testing.T) {
 	r = start(t, before, config(node(t)))
 	ada.connect(r)
 	bob.connect(r)
-	must[*message.Written](ada, ada.draft(bob.key.Public(), []byte("later"))) // so that the relay speaks of a later state
+	// So that the relay speaks of a later state: more than it lost, because both lives may begin above the clock.
+	must[*message.Written](ada, ada.draft(bob.key.Public(), []byte("later"), []byte("later still"), []byte("last")))
 	if _, _, err := bob.read(bob.request(p.digests[1], 1000)); code.Of(err) != code.NotFound {
 		t.Errorf("nothing is shown: %v", err)
 	}

@@ -119,7 +119,8 @@ func trusted(t *testing.T, when string, v *chain.View) {
 // join makes two nodes peers.
 func join(t *testing.T, a, b *btcdnode.Node) {
 	t.Helper()
-	if err := a.Client().AddNode(b.P2PAddr(), rpcclient.ANAdd); err != nil {
+	// The other one may have come back by itself, which is as good.
+	if err := a.Client().AddNode(b.P2PAddr(), rpcclient.ANAdd); err != nil && !strings.Contains(err.Error(), "already connected") {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -159,9 +160,10 @@ func TestFault31StaleView(t *testing.T) {
 	v := chain.NewView(chain.ViewConfig{Main: b, Second: second})
 	trusted(t, "two nodes in touch", v)
 
-	// The tip grows old: four hours later by the clock, with no new block.
-	late := chain.NewView(chain.ViewConfig{Main: b, Now: func() time.Time { return time.Now().Add(chain.MaxTipAge + time.Minute) }})
-	doubtful(t, "an old tip", late, code.StaleTip, "3h1m0s old")
+	// The tip grows old: four hours later by the clock, with no new block. Blocks that are made quickly
+	// are some seconds ahead of it.
+	late := chain.NewView(chain.ViewConfig{Main: b, Now: func() time.Time { return time.Now().Add(chain.MaxTipAge + time.Hour) }})
+	doubtful(t, "an old tip", late, code.StaleTip, " old: the Bitcoin node")
 	trusted(t, "an old tip on regtest", chain.NewView(chain.ViewConfig{Main: b, AnyAge: true, Now: func() time.Time { return time.Now().Add(time.Hour * 99) }}))
 
 	// Cut off: the other one goes on, and this one stands still.
