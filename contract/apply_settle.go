@@ -4,7 +4,6 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 
-	"relaymarket/internal/code"
 	"relaymarket/usage"
 )
 
@@ -132,14 +131,4 @@ func (e Settle) apply(c *Contract) ([]Effect, error) {
 		c.acts.settleFrom = c.tip
 	}
 	return c.dueSpend(e.Key, e.FeeRate)
-}
-
-// SettlementOverdue is for the alarm of an operator: the code and a sentence when E is near and the
-// settlement is not confirmed; nil otherwise.
-func (c Contract) SettlementOverdue() error {
-	if c.role != Relay || !c.Summary().Overdue {
-		return nil
-	}
-	return code.New(code.BadDeadline, "the settlement of contract %s is not confirmed and the client can refund from height %d on; the tip is %d",
-		c.ID().String()[:8], c.terms.Expiry, c.tip)
 }

@@ -129,7 +129,11 @@ func (r *Runner) Receive(ctx context.Context, from identity.PublicKey, s identit
 	if err != nil {
 		return identity.Signed{}, err
 	}
-	return r.answer(ctx, nonce, v, event)
+	answer, err := r.answer(ctx, nonce, v, event)
+	if _, again := v.Message().(*contract.Reestablish); again && err == nil {
+		r.met.Store(nonce, true) // one that was refused has compared nothing
+	}
+	return answer, err
 }
 
 // An opening is confirmed only when the own node has the funding transaction. A block that
@@ -192,7 +196,6 @@ func (r *Runner) event(ctx context.Context, nonce contract.Nonce, v contract.Ver
 			}
 		}
 	case *contract.Reestablish:
-		r.met.Store(nonce, true)
 		if e.Head, err = r.head(ctx, c); err != nil {
 			return nil, err
 		}
