@@ -341,3 +341,38 @@ func TestReadyTellsOfAnotherChain(t *testing.T) {
 		t.Fatal("ready although the funding has left the chain")
 	}
 }
+
+// TestReferencesOutliveLostAnswers: after one side has forgotten, sessions may begin and break again
+// before anything else is said; what was said in between still finds its reference.
+func TestReferencesOutliveLostAnswers(t *testing.T) {
+	for name, restored := range map[string]func(*world) *party{
+		"client": func(w *world) *party { return w.client },
+		"relay":  func(w *world) *party { return w.relay },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := active(t)
+			w.payments(3_000)
+			p := restored(w)
+			backup := w.copyOf(p)
+			w.payments(5_000, 6_000)
+			w.restore(p, backup)
+			w.reconnect()
+			w.wantUpdate(4, 6_000)
+			w.reconnect()
+			w.do(w.relay, AskPayment{Amount: 7_000, Stamp: w.stamp()})
+			w.deliver()
+			if w.client.c.Asked().Amount != 7_000 {
+				t.Fatal("the relay's request refers to what the client has forgotten")
+			}
+			for range 3 { // the answers to these are lost
+				w.do(w.client, Reconnect{Stamp: w.stamp()})
+				w.do(w.relay, w.event(w.relay, w.open(w.relay.inbox[0])))
+				w.relay.inbox = nil
+				w.client.inbox = nil
+			}
+			w.pay(7_000)
+			w.wantUpdate(5, 7_000)
+			w.goesOn(t, 5, 7_000)
+		})
+	}
+}

@@ -156,7 +156,7 @@ func (c *Contract) hear(v Verified) error {
 	} else {
 		c.talk.said = []identity.Digest{m.Prev} // the references began anew with a contractReestablish
 	}
-	c.talk.in, c.talk.last, c.talk.reply = m.Seq, v.digest, nil
+	c.talk.in, c.talk.last, c.talk.anew, c.talk.reply = m.Seq, v.digest, false, nil
 	return nil
 }
 

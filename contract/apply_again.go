@@ -86,6 +86,7 @@ func (e Received) reestablish(c *Contract, m *Reestablish) ([]Effect, error) {
 		c.freeze(m.Frozen, e.Message)
 	}
 	lost := c.lost(m)
+	c.keepReferred(m.Prev)
 	var effects []Effect
 	if c.role == Relay {
 		raw, err := c.hail(c.standing(e.Stamp, e.Head))
@@ -95,7 +96,10 @@ func (e Received) reestablish(c *Contract, m *Reestablish) ([]Effect, error) {
 		effects = append(effects, Send{raw})
 	}
 	if lost {
-		c.renumber(e.Message.digest, m)
+		c.renumber(m)
+	}
+	if lost || c.talk.anew {
+		c.referTo(e.Message.digest)
 	}
 	return effects, nil
 }
@@ -156,11 +160,23 @@ func (c *Contract) lost(m *Reestablish) bool {
 	return m.Seq < c.talk.in || m.Heard > c.talk.out || !c.knows(m.Prev)
 }
 
-// renumber begins the numbering anew above everything that either side remembers. The references
-// begin anew with the two contractReestablish.
-func (c *Contract) renumber(d identity.Digest, m *Reestablish) {
+// renumber begins the numbering anew above everything that either side remembers.
+func (c *Contract) renumber(m *Reestablish) {
 	c.talk.out, c.talk.in = max(c.talk.out, m.Heard), max(c.talk.in, m.Seq)
-	c.talk.last, c.talk.reply = d, nil
+}
+
+// referTo begins the references anew with the other side's contractReestablish. Until it says
+// something with a number, each further one takes the place of the one before, which it may forget.
+func (c *Contract) referTo(d identity.Digest) {
+	c.talk.last, c.talk.anew, c.talk.reply = d, true, nil
+}
+
+// keepReferred keeps a contractReestablish of this side to which the other side refers: what it says
+// next may refer to it still, if the one that follows does not arrive.
+func (c *Contract) keepReferred(prev identity.Digest) {
+	if prev == c.talk.hailed && !prev.IsZero() && !slices.Contains(c.talk.said, prev) {
+		c.talk.said = []identity.Digest{prev}
+	}
 }
 
 // knows tells whether a digest is that of something which this side has said.

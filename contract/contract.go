@@ -101,6 +101,7 @@ type talk struct {
 	// have; it begins with zero, which stands for "nothing yet".
 	said    []identity.Digest
 	hailed  identity.Digest // the last contractReestablish sent; it may be referred to as well
+	anew    bool            // last is a contractReestablish: the references began anew with it
 	reply   []byte          // the statement that answered last
 	pending []byte          // the last statement that still waits for its answer
 }

@@ -53,7 +53,8 @@ func (r *record) fields() []codec.Field {
 	f = append(f, codec.U32(120, &c.acts.settleFrom), codec.U64(122, &c.acts.refundRate), codec.U64(124, &c.acts.sweepRate),
 		codec.U64(126, &c.acts.cancelRate), codec.List(128, &c.cancel, maxInputs, maxWitnessBytes))
 	f = append(f, r.later()...)
-	return append(f, c.joint.fields(c)...)
+	f = append(f, c.joint.fields(c)...)
+	return append(f, codec.Optional(codec.Bool(170, &c.talk.anew)))
 }
 
 // later are fields that records of the first version do not have; each is absent when it is zero.

@@ -304,7 +304,13 @@ func (f *full) endsInOrder() {
 	t := f.t
 	ended := make(chan error, 1)
 	go func() { ended <- f.v.cmd.Wait() }()
-	f.sess = f.payer.session()
+	sess, err := f.v.dial(f.payer.key)
+	if err != nil { // what it wrote of its own accord was enough to end it
+		t.Logf("it ended before anybody asked: %v", <-ended)
+		f.saysWhatToDo()
+		return
+	}
+	f.sess = sess
 	if err := f.write(); err == nil {
 		t.Error("there is a receipt for what found no room")
 	}

@@ -171,6 +171,11 @@ func (r *Runner) drive(ctx context.Context, nonce contract.Nonce, ex Exchange) e
 		return err
 	}
 	defer release()
+	return r.exchange(ctx, nonce, ex)
+}
+
+// exchange is drive for a caller who holds the line.
+func (r *Runner) exchange(ctx context.Context, nonce contract.Nonce, ex Exchange) error {
 	for range 8 { // an opening has two rounds; more than a few would be a loop
 		c, ok := r.ByNonce(nonce)
 		if !ok || c.Pending() == nil {

@@ -27,11 +27,20 @@ func (r *Runner) acting(nonce contract.Nonce) (acting, error) {
 	return acting{key, stamp}, err
 }
 
-// act does one thing of this side's own will and, with an exchange, delivers what it says.
+// act does one thing of this side's own will and, with an exchange, delivers what it says. The line is
+// held over both: what is said refers to what was heard last, which another exchange would change.
+// What is done on the chain alone waits for nobody.
 func (r *Runner) act(ctx context.Context, id usage.ContractID, ex Exchange, event func(contract.Contract, acting) contract.Event) (contract.Contract, error) {
 	c, err := r.Contract(id)
 	if err != nil {
 		return c, err
+	}
+	if ex != nil {
+		release, err := r.line(ctx, c.Nonce())
+		if err != nil {
+			return c, err
+		}
+		defer release()
 	}
 	a, err := r.acting(c.Nonce())
 	if err != nil {
@@ -40,7 +49,7 @@ func (r *Runner) act(ctx context.Context, id usage.ContractID, ex Exchange, even
 	if c, err = r.step(ctx, c.Nonce(), event(c, a), nil); err != nil || ex == nil {
 		return c, err
 	}
-	if err := r.drive(ctx, c.Nonce(), ex); err != nil {
+	if err := r.exchange(ctx, c.Nonce(), ex); err != nil {
 		return c, err
 	}
 	c, _ = r.ByNonce(c.Nonce())
