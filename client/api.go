@@ -120,6 +120,7 @@ type OpenRequest struct {
 	MaxStorage   usage.Msat         `json:"max_storage_msat_per_gib_day"`
 	MaxEgress    usage.Msat         `json:"max_egress_msat_per_gib"`
 	Outside      *OutsideCoins      `json:"outside,omitempty"` // not of the own wallet
+	Small        bool               `json:"small"`             // the user means it, though fees take more than a sane part of the deposit
 }
 
 // OpenPreview is what a person is shown, and asked, before money moves.
@@ -135,16 +136,22 @@ type OpenPreview struct {
 	CreditLimit   usage.Sat          `json:"credit_limit_sat"`
 	FundFee       usage.Sat          `json:"fund_fee_sat"`
 	RefundFee     usage.Sat          `json:"refund_fee_sat"`
-	MaxLoss       usage.Sat          `json:"max_loss_sat"`
+	ExitFee       usage.Sat          `json:"exit_fee_sat"` // of ending it alone, at the present fee rate
+	FeeRate       uint64             `json:"fee_rate_sat_per_kvb"`
+	MaxLoss       usage.Sat          `json:"max_loss_sat"` // yours
 	MaxLossWhy    string             `json:"max_loss_why"`
+	RelayLoss     usage.Sat          `json:"relay_max_loss_sat"`
+	RelayLossWhy  string             `json:"relay_max_loss_why"`
 	Duration      usage.Height       `json:"duration_blocks"`
 	ExpiryHeight  usage.Height       `json:"expiry_height"`
 	TipHeight     usage.Height       `json:"tip_height"`
 	FundingDepth  uint8              `json:"funding_depth"`
-	FeePercent    uint64             `json:"fee_share_percent"` // chain fees as a share of the deposit
-	AtExpiry      string             `json:"at_expiry"`         // a sentence
-	Usable        usage.Sat          `json:"usable_sat"`        // for use before the first further payment
-	Missing       usage.Sat          `json:"missing_sat"`       // coins that the wallet lacks for it
+	FeePercent    uint64             `json:"fee_share_percent"`   // fees of opening and of ending it alone, as a share of the deposit
+	SaneDeposit   usage.Sat          `json:"sane_deposit_sat"`    // of which these fees are a tenth
+	TooSmall      string             `json:"too_small,omitempty"` // why the deposit is refused unless the user insists
+	AtExpiry      string             `json:"at_expiry"`           // a sentence
+	Usable        usage.Sat          `json:"usable_sat"`          // for use before the first further payment
+	Missing       usage.Sat          `json:"missing_sat"`         // coins that the wallet lacks for it
 }
 
 // ContractInfo is the state of one contract.
@@ -175,6 +182,8 @@ type ContractInfo struct {
 	RelayPayout   usage.Sat          `json:"relay_payout_sat"`
 	FundFee       usage.Sat          `json:"fund_fee_sat"`
 	CloseFee      usage.Sat          `json:"close_fee_sat"`
+	Deadlines     []Deadline         `json:"deadlines"`              // that come, the next first
+	Transactions  []ContractTx       `json:"transactions,omitempty"` // not in lists
 }
 
 // SendRequest sends one message to one contact.

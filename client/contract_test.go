@@ -18,7 +18,10 @@ import (
 )
 
 // newShop is a relay whose prices make a message worth some satoshi, and which gives nothing away.
-func newShop(t *testing.T) *relayOf {
+func newShop(t *testing.T) *relayOf { return newShopOf(t, func(*relay.Config) {}) }
+
+// newShopOf is a shop with other terms.
+func newShopOf(t *testing.T, change func(*relay.Config)) *relayOf {
 	t.Helper()
 	n := node(t)
 	c := relay.DefaultConfig(identity.Regtest)
@@ -26,6 +29,7 @@ func newShop(t *testing.T) *relayOf {
 	c.Bitcoin = relay.Bitcoin{RPC: n.RPCHost(), User: n.RPCUser(), Pass: n.RPCPass()}
 	c.Offer.PowBits, c.Offer.Egress, c.Offer.FreeBytesDay, c.Offer.CreditLimit = 4, 900_000_000, 0, 3000
 	c.Store.MemtableMiB, c.Store.CacheMiB = 4, 8
+	change(&c)
 	r := &relayOf{t: t, dir: t.TempDir(), cfg: c}
 	if _, err := relay.Init(r.dir, relay.InitOptions{Config: c}); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func (a *Agent) Contracts(ctx context.Context) ([]ContractInfo, error) {
 	})
 	out := make([]ContractInfo, 0, len(all))
 	for _, c := range all {
-		out = append(out, a.describe(ctx, c, a.book(ctx, c, false)))
+		out = append(out, a.brief(ctx, c, a.book(ctx, c, false)))
 	}
 	return out, nil
 }
@@ -80,14 +80,21 @@ func (a *Agent) book(ctx context.Context, c contract.Contract, dial bool) *messa
 	return nil
 }
 
-// describe makes the info of a contract. Owed, funds and reserved are the relay's word where it was
-// given, else what the last report and the own books say.
+// describe makes the info of a contract, with its transactions.
 func (a *Agent) describe(ctx context.Context, c contract.Contract, book *message.AccountContract) ContractInfo {
+	i := a.brief(ctx, c, book)
+	i.Transactions = a.transactions(ctx, c)
+	return i
+}
+
+// brief makes the info of a contract as lists show it. Owed, funds and reserved are the relay's word where it was
+// given, else what the last report and the own books say.
+func (a *Agent) brief(ctx context.Context, c contract.Contract, book *message.AccountContract) ContractInfo {
 	t, s := c.Terms(), c.Summary()
 	i := ContractInfo{
 		ID: idOf(c), Relay: c.Peer(), Name: c.Peer().Name(), State: c.State().String(), Sentence: sentence(c),
 		Deposit: t.Value, ContractPrice: t.ContractPrice, Paid: c.Paid(), Asked: c.Asked().Amount,
-		ExpiryHeight: t.Expiry, TipHeight: s.Tip, NextDeadline: nextDeadline(c),
+		ExpiryHeight: t.Expiry, TipHeight: s.Tip, NextDeadline: nextDeadline(c), Deadlines: deadlines(c),
 		Confirmations: s.Depth, FundingDepth: t.Depth,
 	}
 	if escrow, ok := c.Escrow(); ok {

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"time"
 
@@ -28,7 +27,7 @@ func (a *Agent) ContractPreview(ctx context.Context, r OpenRequest) (OpenPreview
 // ContractOpen opens a contract with a relay by its newest offer. When it returns, the funding
 // transaction is on its way; the contract can be used when its state is active. It needs Run and the
 // node. Errors: NoRelay (no offer, no connection), PriceTooHigh and LimitExceeded (limits of
-// the request or the configuration), BadAmount, BadDeadline, BadFeeRate, NotEnoughCoins,
+// the request or the configuration), DepositTooSmall (see OpenPreview.TooSmall), BadAmount, BadDeadline, BadFeeRate, NotEnoughCoins,
 // ChainUnavailable, and the relay's own (NoCapacity, OfferExpired, …). If the relay is lost after
 // the own signatures have left, the error says so and the contract goes on by itself. With coins of an outside wallet it
 // returns a contract that is verified: ContractExport gives what is to be signed, ContractImport goes on.
@@ -39,6 +38,9 @@ func (a *Agent) ContractOpen(ctx context.Context, r OpenRequest) (ContractInfo, 
 	}
 	if p.Missing > 0 {
 		return ContractInfo{}, code.New(code.NotEnoughCoins, "%d sat are missing in the wallet", p.Missing)
+	}
+	if p.TooSmall != "" && !r.Small {
+		return ContractInfo{}, code.New(code.DepositTooSmall, "%s", p.TooSmall)
 	}
 	if _, err := a.session(ctx, r.Relay); err != nil {
 		return ContractInfo{}, err
@@ -112,13 +114,20 @@ func (a *Agent) prepareOpen(ctx context.Context, r OpenRequest) (runner.Opening,
 	if p, err = a.preview(ctx, offer, o); err != nil {
 		return o, p, err
 	}
+	if p.TooSmall != "" && r.Deposit == 0 && !r.Small && p.SaneDeposit <= offer.MaxDeposit {
+		// Nobody named the deposit, so it can be one that makes sense.
+		o.Value = p.SaneDeposit
+		if p, err = a.preview(ctx, offer, o); err != nil {
+			return o, p, err
+		}
+	}
 	if r.MaxLoss > 0 && p.MaxLoss > r.MaxLoss {
 		return o, p, code.New(code.LimitExceeded, "%d sat could be lost (%s), your limit is %d", p.MaxLoss, p.MaxLossWhy, r.MaxLoss)
 	}
 	return o, p, nil
 }
 
-// opening fills in what a request leaves to the agent: the offer's least deposit, the network's
+// opening fills in what a request leaves to the agent: the offer's least deposit (prepareOpen raises it to a sane one), the network's
 // usual duration as far as the offer allows it, the fee rate that the chain asks.
 func (a *Agent) opening(ctx context.Context, offer broadcast.VerifiedOffer, r OpenRequest) (runner.Opening, error) {
 	o := runner.Opening{Offer: termsOf(offer), Value: r.Deposit, Prepaid: r.Prepaid, Duration: r.Duration}
@@ -177,25 +186,14 @@ func (a *Agent) preview(ctx context.Context, offer broadcast.VerifiedOffer, o ru
 	if err != nil {
 		return OpenPreview{}, err
 	}
-	fees := w.FundFee + max(w.RefundFee, w.SweepFee)
-	return OpenPreview{
+	return a.share(ctx, o, w, OpenPreview{
 		Relay: offer.From, Offer: offer.Digest(), Name: offer.From.Name(), Deposit: o.Value, ContractPrice: offer.ContractPrice, Prepaid: terms.Prepaid(),
 		Storage: offer.Prices.StorageMsatPerGiBDay, Egress: offer.Prices.EgressMsatPerGiB, CreditLimit: offer.CreditLimit,
 		FundFee: w.FundFee, RefundFee: w.RefundFee, MaxLoss: w.ClientLoss, MaxLossWhy: lossOf(w, terms),
 		Duration: o.Duration, ExpiryHeight: terms.Expiry, TipHeight: tip, FundingDepth: offer.FundingDepth,
-		FeePercent: (uint64(fees)*100 + uint64(o.Value) - 1) / uint64(o.Value), AtExpiry: atExpiry(terms), Missing: missing,
+		RelayLoss: w.RelayLoss, RelayLossWhy: relayLossOf(w), AtExpiry: atExpiry(terms), Missing: missing,
 		Usable: min(terms.Prepaid()+offer.CreditLimit, o.Value-min(o.Value, offer.ContractPrice)),
-	}, nil
-}
-
-func lossOf(w contract.WorstCase, t contract.Terms) string {
-	s := fmt.Sprintf("contract price %d and %d paid in advance if the relay never serves, %d of fees for opening, %d for the way out at the same fee rate",
-		t.ContractPrice, t.Prepaid(), w.FundFee, w.ClientLoss-w.FundFee-w.Prepaid)
-	return s + "; each later payment is for what your audit confirms"
-}
-
-func atExpiry(t contract.Terms) string {
-	return fmt.Sprintf("service ends at height %d, and from height %d on your agent takes back by itself what was not paid, with your key alone", t.ServiceUntil(), t.Expiry)
+	}), nil
 }
 
 // previewCoins puts the coins into a proposal that would fund it.

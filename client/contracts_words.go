@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"relaymarket/contract"
-	"relaymarket/usage"
 )
 
 // blockMinutes is the target spacing of blocks, by which heights are told as times.
@@ -121,43 +120,4 @@ func final(c contract.Contract, s contract.Summary) string {
 		return "; final in " + blocks(m.FinalDepth-depth)
 	}
 	return "; final when your part has been fetched from its locked output"
-}
-
-// nextDeadline is the next height that matters, and how far it is.
-func nextDeadline(c contract.Contract) string {
-	s := c.Summary()
-	type mark struct {
-		at   usage.Height
-		what string
-	}
-	var marks []mark
-	switch c.State() {
-	case contract.StateFunding, contract.StateSigned:
-		marks = []mark{{s.Expiry, "the escrow could be refunded"}}
-	case contract.StateActive, contract.StateFrozen, contract.StateDraining, contract.StateClosing:
-		marks = []mark{
-			{s.CloseUntil, "the last chance to close together"}, {s.ServiceUntil, "service ends"},
-			{s.SettleFrom, "the relay settles alone"}, {s.Expiry, "you can take the escrow back alone"},
-		}
-	}
-	for _, m := range marks {
-		if m.at > s.Tip {
-			return fmt.Sprintf("%s at height %d, in %s", m.what, m.at, blocks(m.at-s.Tip))
-		}
-	}
-	return ""
-}
-
-// blocks is a number of blocks with the time that they take on average.
-func blocks(n usage.Height) string {
-	minutes := uint64(n) * blockMinutes
-	switch {
-	case n == 1:
-		return "1 block"
-	case minutes < 120:
-		return fmt.Sprintf("%d blocks (about %d minutes)", n, minutes)
-	case minutes < 3*24*60:
-		return fmt.Sprintf("%d blocks (about %d hours)", n, (minutes+30)/60)
-	}
-	return fmt.Sprintf("%d blocks (about %d days)", n, (minutes+720)/1440)
 }

@@ -24,6 +24,8 @@ type life struct {
 	old  map[*party]backup
 	read map[*party]int // how many of its statements were looked at for nonces
 	used map[PubNonce]bool
+
+	looks int // how often the invariants were looked at
 }
 
 // backup is a copy of a party's store.
@@ -310,6 +312,9 @@ func (l *life) invariants() {
 		l.conserved(p.c)
 		l.served(p.c)
 		l.freshNonces(p)
+		if l.looks++; l.looks%16 == 0 { // it builds every transaction anew
+			wantShown(l.rt, p.c)
+		}
 	}
 	l.most = max(l.most, c.paid)
 	if r.paid > l.most {

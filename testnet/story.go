@@ -188,6 +188,7 @@ func (s *story) server(name string) *relay.Server { return s.w.relays[name].serv
 func (s *story) open(ctx context.Context, p *person, relayName string, blocks usage.Height) (client.ContractInfo, client.OpenPreview, error) {
 	req := client.OpenRequest{
 		Relay: s.server(relayName).Key(), Deposit: deposit, Prepaid: prepaid, Duration: blocks, FeeRateSatVB: 2,
+		Small: true, // what the private chain says of fees says nothing
 	}
 	pre, err := p.agent.ContractPreview(ctx, req)
 	if err != nil {

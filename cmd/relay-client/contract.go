@@ -125,12 +125,18 @@ func printContract(w io.Writer, c client.ContractInfo) {
 	line("reserved", broadcast.FormatMsat(c.Reserved)+" for what is stored")
 	line("funds", broadcast.FormatMsat(c.Funds)+" may be used in all before the next payment")
 	line("height", fmt.Sprintf("%d, expires at %d", c.TipHeight, c.ExpiryHeight))
-	if c.NextDeadline != "" {
-		line("next", c.NextDeadline)
+	for i, d := range c.Deadlines {
+		line([]string{"next", "then"}[min(i, 1)], fmt.Sprintf("at height %d, in %s: %s", d.Height, blocksAndHours(d), d.What))
 	}
 	if c.FundingTxid != "" {
 		line("funding", fmt.Sprintf("%s, fee %s", c.FundingTxid, broadcast.FormatSat(c.FundFee)))
 	}
+	printEnd(line, c)
+	printTransactions(w, c.Transactions)
+}
+
+// printEnd says how the escrow was spent, or is about to be.
+func printEnd(line func(string, any), c client.ContractInfo) {
 	if c.ClosingTxid == "" {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,9 @@ func contractOpen(o *options) *cobra.Command {
 		Use: "open RELAY", Short: "Open a contract with a relay, after showing the most that you can lose",
 		Long: `open finds the relay's newest offer, shows price, fees, expiry and the most that you can lose, and asks. Only then are coins
 put into the escrow. RELAY is a name or key from  relay-client market list.
+
+A deposit of which the fees for opening and for ending it alone, at today's fee rate, are more than a tenth is refused, with the
+numbers, unless --small is given.
 
 The service begins when the funding has as many confirmations as the relay asks for; --wait waits for that.
 
@@ -60,7 +64,8 @@ relay-client contract import  goes on with it.`,
 		},
 	}
 	f := cmd.Flags()
-	f.Var(&deposit, "deposit", "value of the escrow in sat; 0: the least that the offer allows")
+	f.Var(&deposit, "deposit", "value of the escrow in sat; 0: the least that the offer allows and that is not too small")
+	f.BoolVar(&r.Small, "small", false, "open it although fees take more than a tenth of the deposit")
 	f.Var(&prepaid, "prepaid", "pay this much in advance for use, in sat")
 	f.Var(&duration, "duration", "until expiry: blocks, or time like 30d, 4w, 1y; empty: the network's default")
 	f.Var(&loss, "max-loss", "refuse if more than this could be lost, in sat")
@@ -89,7 +94,8 @@ func printPreview(w io.Writer, p client.OpenPreview) {
 	if p.Usable == 0 {
 		line("NOTE", "nothing can be used before you pay in advance; add --prepaid")
 	}
-	line("fees", fmt.Sprintf("%s for opening, %s for a refund; together %d %% of the deposit", broadcast.FormatSat(p.FundFee), broadcast.FormatSat(p.RefundFee), p.FeePercent))
+	line("fees", fmt.Sprintf("%s for opening, %s for ending it alone at today's %s sat/vB; together %d %% of the deposit",
+		broadcast.FormatSat(p.FundFee), broadcast.FormatSat(p.ExitFee), formatRate(p.FeeRate), p.FeePercent))
 	line("service from", fmt.Sprintf("%d confirmations", p.FundingDepth))
 	line("expires", fmt.Sprintf("at height %d, in %s", p.ExpiryHeight, formatBlocks(p.Duration)))
 	line("at expiry", p.AtExpiry)
@@ -97,7 +103,14 @@ func printPreview(w io.Writer, p client.OpenPreview) {
 		line("MISSING", broadcast.FormatSat(p.Missing)+" in your wallet: send coins to  relay-client wallet address")
 	}
 	line("MOST YOU CAN LOSE", fmt.Sprintf("%s: %s", broadcast.FormatSat(p.MaxLoss), p.MaxLossWhy))
+	line("most it can lose", fmt.Sprintf("%s: %s", broadcast.FormatSat(p.RelayLoss), p.RelayLossWhy))
+	if p.TooSmall != "" {
+		line("TOO SMALL", p.TooSmall+" (--small opens it all the same)")
+	}
 }
+
+// formatRate writes a fee rate of sat per 1,000 vB in sat per vB.
+func formatRate(rate uint64) string { return strconv.FormatFloat(float64(rate)/1000, 'f', -1, 64) }
 
 // openContract asks and opens. What was shown is the limit of what is accepted, should the offer
 // have changed in the meantime.
@@ -105,6 +118,9 @@ func (s *session) openContract(ctx context.Context, r client.OpenRequest, p clie
 	printPreview(s.cmd.ErrOrStderr(), p)
 	if p.Missing > 0 {
 		return code.New(code.NotEnoughCoins, "%s are missing", broadcast.FormatSat(p.Missing))
+	}
+	if p.TooSmall != "" && !r.Small {
+		return code.New(code.DepositTooSmall, "%s", p.TooSmall)
 	}
 	if err := confirm(s.cmd, yes, "open it"); err != nil {
 		return err

@@ -169,7 +169,8 @@ func exitCode(err error) int {
 		return 4
 	case code.Declined:
 		return 5
-	case code.NoFunds, code.NotEnoughCoins, code.LimitExceeded, code.PriceTooHigh, code.CapReached, code.AllowanceUsed:
+	case code.NoFunds, code.NotEnoughCoins, code.LimitExceeded, code.PriceTooHigh, code.CapReached, code.AllowanceUsed,
+		code.DepositTooSmall, code.EscrowUsedUp:
 		return 6
 	default:
 		if c != code.Internal && c.Retryable() {

@@ -182,6 +182,10 @@ const (
 	NotSigned Code = 131
 	// OutsideCoins: the coins are of an outside wallet, which alone can spend them; to undo the opening spend them there.
 	OutsideCoins Code = 132
+	// DepositTooSmall: fees would take too large a part of the deposit; deposit more, or say --small if you mean it.
+	DepositTooSmall Code = 140
+	// EscrowUsedUp: the escrow has no room for this payment; contract renew opens the next one with a larger deposit.
+	EscrowUsedUp Code = 141
 )
 
 // table is the registry; All and PROTOCOL.md show it.
@@ -276,4 +280,6 @@ var table = []Entry{
 	{BadPSBT, "bad_psbt", false, "the file is not a PSBT of version 0 that this side takes; export it again and sign that"},
 	{NotSigned, "not_signed", false, "sign every input of the exported file in your wallet, then import it"},
 	{OutsideCoins, "outside_coins", false, "the coins are of an outside wallet, which alone can spend them; to undo the opening spend them there"},
+	{DepositTooSmall, "deposit_too_small", false, "fees would take too large a part of the deposit; deposit more, or say --small if you mean it"},
+	{EscrowUsedUp, "escrow_used_up", false, "the escrow has no room for this payment; contract renew opens the next one with a larger deposit"},
 }
