@@ -209,6 +209,8 @@ func (e Received) dispatch(c *Contract) ([]Effect, error) {
 		return e.paymentUpdate(c, m)
 	case *PaymentAck:
 		return e.paymentAck(c, m)
+	case *Notice:
+		return e.noticed(c, m)
 	case *RefundPayment:
 		return e.refundPayment(c, m)
 	case *CloseNonce:

@@ -122,6 +122,7 @@ func (e Received) compareUpdates(c *Contract, m *Reestablish) error {
 	}
 	if m.Amount > c.paid || m.N > c.n && m.Amount == c.paid {
 		c.n, c.paid, c.ladder, c.report, c.update = m.N, m.Amount, ladder, m.Report, identity.Digest{}
+		c.paidMore()
 	}
 	return nil
 }
@@ -132,6 +133,7 @@ func (c *Contract) acknowledged(m *Reestablish) {
 		return
 	}
 	c.acked, c.stage = c.n, stageFunding
+	c.paidMore()
 	if !c.closing {
 		c.talk.pending = nil
 	}

@@ -13,7 +13,7 @@ import (
 // closable refuses a cooperative close where there is none: before the funding is deep enough, after
 // a close was agreed, or so near to E that a settlement is the safer way (code BadDeadline).
 func (c *Contract) closable(r Role) error {
-	if err := c.want(r, StateActive, StateDraining, StateClosing, StateFrozen); err != nil {
+	if err := c.want(r, payableStates(StateDraining, StateClosing, StateFrozen)...); err != nil {
 		return err
 	}
 	if c.tip >= c.terms.CloseUntil() {

@@ -6,13 +6,13 @@ import (
 	"relaymarket/usage"
 )
 
-// payable refuses payments outside service time (check 31). State says ACTIVE only below
-// stop_service.
+// payable refuses payments outside service time (check 31). State says ACTIVE, and what becomes of it
+// while a payment is missing, only below stop_service.
 func (c *Contract) payable(r Role) error {
 	if c.role == r && c.State() == StateDraining {
 		return code.New(code.BadDeadline, "from height %d on nothing is paid; the tip is %d", c.terms.ServiceUntil(), c.tip)
 	}
-	return c.want(r, StateActive)
+	return c.want(r, payableStates()...)
 }
 
 // checkPayment holds a cumulative payment against the last one and V (check 33).
@@ -78,7 +78,11 @@ func (e Received) paymentUpdate(c *Contract, m *PaymentUpdate) ([]Effect, error)
 	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
+	raised := m.Amount > c.paid
 	c.n, c.paid, c.ladder, c.report, c.update = m.N, m.Amount, ladder, m.Report, e.Message.digest
+	if raised {
+		c.paidMore()
+	}
 	return c.answer(&PaymentAck{
 		Common: c.common(e.Stamp), Contract: m.Contract, N: m.N, Amount: m.Amount, Update: e.Message.digest,
 	})
@@ -119,6 +123,7 @@ func (e Received) paymentAck(c *Contract, m *PaymentAck) ([]Effect, error) {
 		return nil, err
 	}
 	c.acked, c.stage = m.N, stageFunding
+	c.paidMore()
 	if !c.closing {
 		c.talk.pending = nil
 	}
@@ -140,6 +145,7 @@ func (e AskPayment) apply(c *Contract) ([]Effect, error) {
 		return nil, err
 	}
 	c.asked = Ask{c.n + 1, p, e.Report}
+	c.demanded()
 	return []Effect{Send{raw}}, nil
 }
 
@@ -148,7 +154,7 @@ func (e Received) requestPayment(c *Contract, m *RequestPayment) ([]Effect, erro
 	if m.Final == 1 {
 		return e.finalRequest(c, m)
 	}
-	if err := c.want(Client, StateActive, StateDraining, StateClosing); err != nil {
+	if err := c.want(Client, payableStates(StateDraining, StateClosing)...); err != nil {
 		return nil, err
 	}
 	if err := c.sameContract(m.Contract); err != nil {

@@ -121,7 +121,7 @@ func (c *Contract) pressing() bool {
 }
 
 func (e Settle) apply(c *Contract) ([]Effect, error) {
-	if err := c.want(Relay, StateActive, StateDraining, StateClosing, StateFrozen); err != nil {
+	if err := c.want(Relay, payableStates(StateDraining, StateClosing, StateFrozen)...); err != nil {
 		return nil, err
 	}
 	if err := checkPrivate(e.Key, c.terms.RelayKey); err != nil {

@@ -42,6 +42,7 @@ type Contract struct {
 	facts   facts
 	acts    acts
 
+	dues    dues     // what is known of a payment that does not come
 	frozen  Freeze   // why nothing is served and paid any more
 	dispute []byte   // the other side's signed contractReestablish that led to it
 	ready   ready    // what contractReady told, to and by the other side

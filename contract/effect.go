@@ -108,6 +108,7 @@ type Funds struct {
 	Closed bool
 	Final  usage.Sat
 	Order  identity.Digest
+	Notice identity.Digest // the relay's last notice, while a payment is missing
 }
 
 // Funds is the present state of the contract's account; zero until the terms are complete.
@@ -119,7 +120,7 @@ func (c Contract) Funds() Funds {
 	f := Funds{
 		Contract: c.ID(), Terms: t.Digest(), State: c.State(), Service: c.Service(), Prices: t.Prices,
 		Value: t.Value, ContractPrice: t.ContractPrice, Paid: c.paid, CreditLimit: t.CreditLimit,
-		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry,
+		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry, Notice: c.Arrears().Notice,
 	}
 	if c.role == Relay {
 		f.Final, f.Order, f.Closed = c.ended()

@@ -18,7 +18,9 @@ const (
 	MaxRecord = 1 << 16
 	// maxStatement bounds a contract statement that is kept in the record.
 	maxStatement = 16 << 10
-	coinHead     = chainhash.HashSize + 4 + 8
+	// maxNotice bounds a contractNotice that is kept, with its signature.
+	maxNotice = 2 << 10
+	coinHead  = chainhash.HashSize + 4 + 8
 )
 
 // record is the stored form of a Contract: the same values, lists as bytes.
@@ -31,6 +33,7 @@ type record struct {
 	isClosing uint8
 	isFunding uint8
 	isReady   uint8
+	notices   [][]byte
 }
 
 func (r *record) fields() []codec.Field {
@@ -54,7 +57,8 @@ func (r *record) fields() []codec.Field {
 		codec.U64(126, &c.acts.cancelRate), codec.List(128, &c.cancel, maxInputs, maxWitnessBytes))
 	f = append(f, r.later()...)
 	f = append(f, c.joint.fields(c)...)
-	return append(f, codec.Optional(codec.Bool(170, &c.talk.anew)))
+	return append(f, codec.Optional(codec.Bool(170, &c.talk.anew)),
+		codec.Optional(codec.List(172, &r.notices, int(lastStep), maxNotice)), codec.Optional(codec.U32(174, &c.dues.from)))
 }
 
 // later are fields that records of the first version do not have; each is absent when it is zero.
@@ -109,6 +113,9 @@ func (c Contract) Encode() ([]byte, error) {
 	for _, coin := range c.coins {
 		r.rawCoins = append(r.rawCoins, encodeCoin(coin))
 	}
+	for _, n := range c.dues.notices {
+		r.notices = append(r.notices, n.raw)
+	}
 	body, err := codec.Encode(r.fields()...)
 	if err != nil {
 		return nil, code.Wrap(code.Internal, err, "the contract cannot be written")
@@ -154,6 +161,13 @@ func (r *record) contract() (Contract, error) {
 		if n > 0 && n != len(c.coins) {
 			return Contract{}, code.New(code.StoreCorrupt, "%d witnesses for %d coins", n, len(c.coins))
 		}
+	}
+	for _, raw := range r.notices {
+		n, err := decodeNotice(c.role, raw)
+		if err != nil {
+			return Contract{}, err
+		}
+		c.dues.notices = append(c.dues.notices, n)
 	}
 	return *c, nil
 }

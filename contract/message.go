@@ -33,8 +33,8 @@ func (c *Common) fields(body ...codec.Field) []codec.Field {
 }
 
 // Message is one of the contract messages: *Open, *ServerAddInputs, *ClientSigned, *Opened,
-// *RequestPayment, *PaymentUpdate, *PaymentAck, *RefundPayment, *Abort, *Ready, *Reestablish, *CloseNonce
-// and *CloseSig.
+// *RequestPayment, *PaymentUpdate, *PaymentAck, *RefundPayment, *Abort, *Ready, *Reestablish, *CloseNonce,
+// *CloseSig and *Notice.
 type Message interface {
 	common() *Common
 	kind() identity.Type
@@ -99,6 +99,8 @@ func newMessage(t identity.Type) (Message, error) {
 		return new(CloseNonce), nil
 	case identity.TypeContractCloseSig:
 		return new(CloseSig), nil
+	case identity.TypeContractNotice:
+		return new(Notice), nil
 	}
 	return nil, code.New(code.Malformed, "a %s is no contract message", t)
 }

@@ -22,6 +22,7 @@ var free = map[identity.Type][]uint64{
 	identity.TypeContractReady:          {76}, // the sender's tip
 	identity.TypeContractCloseNonce:     {80}, // any nonce is as good
 	identity.TypeContractCloseSig:       {66}, // it names what it answers
+	identity.TypeContractNotice:         {66, 76, 78}, // outside the numbering; what it asks for is a wish
 }
 
 func isFree(k identity.Type, typ uint64, final bool) bool {
@@ -102,6 +103,12 @@ var attacks = map[string]func(failer) (*world, *party, *party, identity.Signed){
 		w.pay(5_000)
 		w.do(w.client, Reconnect{Stamp: w.stamp()})
 		w.do(w.relay, w.event(w.relay, w.open(w.relay.inbox[0])))
+		return w, w.relay, w.client, w.client.inbox[0]
+	},
+	"notice": func(t failer) (*world, *party, *party, identity.Signed) {
+		w := steppedTo(t, StepOverdue)
+		w.mineTo(w.relay.c.Arrears().Next)
+		w.do(w.relay, Notify{Amount: 6_000, Stamp: w.stamp()})
 		return w, w.relay, w.client, w.client.inbox[0]
 	},
 	"adopt": func(t failer) (*world, *party, *party, identity.Signed) {
@@ -361,6 +368,10 @@ func mayChoose(to *party, m mutant, honest identity.Signed) bool {
 		return mayStand(to.c, m.typ, other.(*Reestablish))
 	case k == identity.TypeContractReady && (m.typ == 66 || m.typ == 68): // it stands outside of the numbering
 		return to.c.knows(other.common().Prev)
+	case k == identity.TypeContractNotice && m.typ == 74: // the relay may have missed the last update
+		return other.(*Notice).N <= to.c.n
+	case k == identity.TypeContractNotice && m.typ == 82: // later than it might is no harm, within what the tips may differ
+		return other.(*Notice).Since >= v.(*Notice).Since && to.c.checkNotice(other.(*Notice)) == nil
 	case m.typ == 66: // a higher number is as good; an answer may come late
 		return other.common().Seq > to.c.talk.in || k == identity.TypeContractOpened || k == identity.TypeContractPaymentAck
 	case m.typ == 68: // an older message of this contract, or none yet

@@ -52,12 +52,18 @@ const (
 	StateCancelling State = 16 // client: it is double-spending the unconfirmed funding
 	StateFrozen     State = 17 // the records of the two sides contradict each other: no service, no payment
 
-	lastState = StateFrozen
+	StateOverdue   State = 18 // a payment that was asked for is missing: no new orders, only the payer reads
+	StateSuspended State = 19 // it is still missing: the payer's last time to fetch what is its own
+	StateRetained  State = 20 // it is still missing: nobody reads, everything is kept
+	StatePurged    State = 21 // it is still missing: the records are gone
+
+	lastState = StatePurged
 )
 
 var stateNames = [...]string{
 	"new", "opening", "offered", "verified", "signed", "complete", "funding", "active", "draining",
 	"closing", "refunding", "settled", "closed", "archived", "aborted", "failed", "cancelling", "frozen",
+	"overdue", "suspended", "retained", "purged",
 }
 
 // String is the state in one lower-case word.
@@ -74,7 +80,7 @@ func (s State) Live() bool {
 	case StateFunding, StateActive, StateDraining, StateClosing, StateRefunding, StateFrozen:
 		return true
 	}
-	return false
+	return s.Owing()
 }
 
 // Over tells whether the escrow is spent, or will never be funded.
@@ -143,7 +149,7 @@ func (c Contract) liveState() State {
 	case c.frozen != NotFrozen:
 		return StateFrozen
 	}
-	return StateActive
+	return c.Arrears().Step.state()
 }
 
 // spentState is the state of a contract whose escrow is spent.

@@ -21,6 +21,7 @@ const (
 	ByOfferClose  Cause = "offer close"  // OfferClose
 	ByAskClose    Cause = "ask close"    // AskClose
 	BySettle      Cause = "settle"       // Settle
+	ByNotify      Cause = "notify"       // Notify
 	ByNothing     Cause = "nothing"      // every other event changes no state
 )
 
@@ -59,6 +60,8 @@ func CauseOf(e Event) Cause {
 		return ByAskClose
 	case Settle:
 		return BySettle
+	case Notify:
+		return ByNotify
 	}
 	return ByNothing
 }
@@ -74,7 +77,7 @@ type Transition struct {
 // transitions are all ways from state to state on a chain that only grows, told block by block. STATES.md
 // is drawn from it, and every event of every test is held against it. Reorganisations and rescans
 // come on top: see Allowed.
-var transitions = []Transition{
+var transitions = append([]Transition{
 	{Client, StateNew, ByPropose, []State{StateOpening}},
 	{Client, StateNew, ByRecover, []State{StateFunding}},
 	{Client, StateOpening, ByMessage, []State{StateVerified, StateAborted}},
@@ -95,7 +98,7 @@ var transitions = []Transition{
 	{Client, StateActive, ByClose, []State{StateClosing}},
 	{Client, StateActive, ByAcceptClose, []State{StateClosing}},
 	{Client, StateActive, ByMempool, []State{StateClosing}},
-	{Client, StateActive, ByMessage, []State{StateFrozen, StateClosing}},
+	{Client, StateActive, ByMessage, []State{StateFrozen, StateClosing, StateOverdue}},
 	{Client, StateFrozen, ByClose, []State{StateClosing}},
 	{Client, StateFrozen, ByAcceptClose, []State{StateClosing}},
 	{Client, StateFrozen, ByMessage, []State{StateClosing}},
@@ -121,6 +124,7 @@ var transitions = []Transition{
 	{Relay, StateActive, ByOfferClose, []State{StateClosing}},
 	{Relay, StateActive, ByAskClose, []State{StateClosing}},
 	{Relay, StateActive, BySettle, []State{StateClosing}},
+	{Relay, StateActive, ByNotify, []State{StateOverdue}},
 	{Relay, StateFrozen, ByMessage, []State{StateClosing}},
 	{Relay, StateFrozen, ByOfferClose, []State{StateClosing}},
 	{Relay, StateFrozen, ByAskClose, []State{StateClosing}},
@@ -131,6 +135,30 @@ var transitions = []Transition{
 	{Relay, StateClosing, ByBlock, []State{StateSettled}},
 	{Relay, StateSettled, ByBlock, []State{StateClosed}},
 	{Relay, StateClosed, ByBlock, []State{StateArchived}},
+}, owing()...)
+
+// owing are the ways of a contract whose payment is missing: on to the next step, back by paying, and
+// out as from StateActive.
+func owing() []Transition {
+	var out []Transition
+	for step := StepOverdue; step <= lastStep; step++ {
+		s, onByMessage := step.state(), []State{StateActive}
+		if step < lastStep {
+			onByMessage = append(onByMessage, (step + 1).state())
+			out = append(out, Transition{Relay, s, ByNotify, []State{(step + 1).state()}})
+		}
+		out = append(out, Transition{Client, s, ByMessage, onByMessage}, Transition{Relay, s, ByMessage, []State{StateActive}})
+		for _, by := range []Cause{ByClose, ByAcceptClose} {
+			out = append(out, Transition{Client, s, by, []State{StateClosing}})
+		}
+		for _, by := range []Cause{ByOfferClose, ByAskClose, BySettle} {
+			out = append(out, Transition{Relay, s, by, []State{StateClosing}})
+		}
+		for _, r := range []Role{Client, Relay} {
+			out = append(out, Transition{r, s, ByBlock, []State{StateDraining}})
+		}
+	}
+	return out
 }
 
 // Transitions is the table, for diagrams.

@@ -50,6 +50,7 @@ func TestEveryTransitionHappens(t *testing.T) {
 		"adopted": TestRuleFRelayRestoredFromBeforeTheOpening, "recovered": TestRecoveryIsEnoughForTheRefund,
 		"forgets": TestRelayForgetsWhatIsNeverFunded, "lost answers": TestLostAnswers, "race": TestFault17RaceAfterExpiry,
 		"odd ways": oddWays, "frozen": frozenWays, "closes": closingWays, "key path": TestCloseByKeyPath,
+		"notices": TestNoticesStepByStep, "owing": TestOwingContractsEnd,
 	} {
 		t.Run(name, f)
 	}

@@ -35,6 +35,7 @@ const (
 	TypeContractReestablish     Type = 42
 	TypeContractCloseNonce      Type = 43
 	TypeContractCloseSig        Type = 44
+	TypeContractNotice          Type = 45
 )
 
 // Rule says what the `to` field of a statement type must be.
@@ -84,6 +85,7 @@ var typeTable = []TypeInfo{
 	{TypeContractReestablish, "contractReestablish", "either side", "the other", ToParty, 65536},
 	{TypeContractCloseNonce, "contractCloseNonce", "either side", "the other", ToParty, 4096},
 	{TypeContractCloseSig, "contractCloseSig", "either side", "the other", ToParty, 1024},
+	{TypeContractNotice, "contractNotice", "relay", "client", ToParty, 1024},
 }
 
 var typeIndex = func() map[Type]TypeInfo {

@@ -26,6 +26,9 @@ func (m *maker) contracts() {
 		if h.Type == identity.TypeContractRequestPayment && number(scan(m.t, s.Statement)[10].value) == 1 {
 			name += "-final"
 		}
+		if h.Type == identity.TypeContractNotice && number(scan(m.t, s.Statement)[10].value) == 1 {
+			name += "-first"
+		}
 		if h.Type == identity.TypeContractReestablish && h.From == key("alice").Public() {
 			name += "-opening"
 		}
@@ -91,6 +94,9 @@ func (m *maker) badContracts() {
 	add("standing-opening", "relay", "malformed", "an opening of one message", identity.TypeContractReestablish, 94, []byte{0, 0, 0, 1, 7})
 	add("standing-root", "relay", "malformed", "a log with a root and no size", identity.TypeContractReestablish, 86, nil)
 	add("no-nonce", "alice", "malformed", "the contract nonce is missing", identity.TypeContractOpen, 64, nil)
+	add("notice-step", "relay", "malformed", "a step that there is not", identity.TypeContractNotice, 72, []byte{5})
+	add("notice-first", "relay", "malformed", "a second notice that names no first one", identity.TypeContractNotice, 84, nil)
+	add("notice-heights", "relay", "malformed", "a step before the one that it follows", identity.TypeContractNotice, 82, []byte{0, 0, 0, 1})
 	half := publicNonce(secretNonce("relay", seedKey("R")))
 	half[33] = 4
 	add("zero-nonce", "alice", "bad_nonce", "a close asked for with a nonce of zero bytes", identity.TypeContractCloseNonce, 80, make([]byte, 66))

@@ -121,6 +121,8 @@ func tell(t *testing.T) *story {
 	s.toClient(ack)
 	s.meet()
 	active, payer := s.relay, s.client
+	s.owe(report)
+	s.relay, s.client = active, payer
 	s.act(&s.relay, "relay", contract.OfferClose{Amount: 20_000, FeeRate: 1_000, Report: report, Key: s.relayK, Stamp: s.stamp()})
 	s.relay = active // the other way to close
 	refund, _ := s.act(&s.client, "alice", contract.Close{Amount: 20_000, FeeRate: 1_000, Key: s.clientK, Stamp: s.stamp()})
@@ -132,6 +134,27 @@ func tell(t *testing.T) *story {
 	given.act(&given.client, "alice", contract.GiveUp{Code: code.Declined, Text: "not today", Stamp: given.stamp()})
 	s.all = append(s.all, given.all[1])
 	return s
+}
+
+// owe is what follows a request that is not paid: two notices.
+func (s *story) owe(report identity.Digest) {
+	s.t.Helper()
+	defer func(n uint64) { s.stamps = n }(s.stamps)
+	s.stamps = 2000
+	ask, _ := s.act(&s.relay, "relay", contract.AskPayment{Amount: 22_000, Report: report, Stamp: s.stamp()})
+	s.all = s.all[:len(s.all)-1] // there is one in the story
+	s.toClient(ask)
+	for h := s.relay.Tip() + 1; h <= s.client.Tip()+3; h++ {
+		s.act(&s.relay, "relay", contract.BlockConnected{Height: h, Key: s.relayK, FeeRate: 1_000, Stamp: s.stamp()})
+	}
+	for range 2 {
+		notice, _ := s.act(&s.relay, "relay", contract.Notify{Amount: 22_000, Report: report, Stamp: s.stamp()})
+		s.toClient(notice)
+		for range 3 {
+			s.act(&s.relay, "relay", contract.BlockConnected{Height: s.relay.Tip() + 1, Key: s.relayK, FeeRate: 1_000, Stamp: s.stamp()})
+			s.act(&s.client, "alice", contract.BlockConnected{Height: s.relay.Tip(), Key: s.clientK, FeeRate: 1_000, Stamp: s.stamp()})
+		}
+	}
 }
 
 // meet is the beginning of a session: both tell how the contract stands and that the funding is deep
