@@ -204,8 +204,8 @@ func (a *Agent) followMoney(ctx context.Context) error {
 		if a.cfg.Limits.BudgetSat == 0 {
 			continue
 		}
-		for _, c := range a.serving() {
-			if c.Asked().Amount > c.Paid() {
+		for _, c := range a.runner.Contracts() {
+			if c.Payable() && max(c.Asked().Amount, c.Arrears().Amount) > c.Paid() {
 				a.payAsked(ctx, c.ID())
 			}
 		}

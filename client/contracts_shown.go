@@ -1,8 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
@@ -128,7 +130,11 @@ func deadlines(c contract.Contract) []Deadline {
 	switch c.State() {
 	case contract.StateFunding, contract.StateSigned:
 		add(s.Expiry, "the escrow could be refunded")
-	case contract.StateActive, contract.StateFrozen, contract.StateDraining, contract.StateClosing:
+	case contract.StateActive, contract.StateFrozen, contract.StateDraining, contract.StateClosing,
+		contract.StateOverdue, contract.StateSuspended, contract.StateRetained, contract.StatePurged:
+		if a := c.Arrears(); c.State().Owing() {
+			add(a.Next, "the relay may go on to the next step, "+(a.Step+1).String())
+		}
 		add(renewFrom(c), "the time to renew begins")
 		add(s.CloseUntil, "the last chance to close together")
 		add(s.ServiceUntil, "service ends")
@@ -139,6 +145,7 @@ func deadlines(c contract.Contract) []Deadline {
 			add(s.SpentAt+m.FinalDepth-1, "the end is final")
 		}
 	}
+	slices.SortStableFunc(out, func(a, b Deadline) int { return cmp.Compare(a.Height, b.Height) })
 	return out
 }
 

@@ -23,6 +23,8 @@ func sentence(c contract.Contract) string {
 		return fmt.Sprintf("the funding has %d of %d confirmations; service begins with the last of them", s.Depth, c.Terms().Depth)
 	case contract.StateActive:
 		return "in service" + unfunded(c) + asked(c) + offered(c)
+	case contract.StateOverdue, contract.StateSuspended, contract.StateRetained, contract.StatePurged:
+		return owing(c)
 	case contract.StateFrozen:
 		why, _ := c.Frozen()
 		return "frozen: " + why.String() + "; nothing more is stored or paid, and nothing can be lost by waiting: close it with  contract close, or take the rest back at expiry"
@@ -52,6 +54,22 @@ func unfunded(c contract.Contract) string {
 		return ""
 	}
 	return ", but the relay gives no credit and nothing is paid in advance: pay with  contract pay --advance"
+}
+
+// owing says what a missing payment has led to, what comes next and what ends it.
+func owing(c contract.Contract) string {
+	a := c.Arrears()
+	s := map[contract.Step]string{
+		contract.StepOverdue:   "overdue: the relay takes no new messages and lets nobody but you read",
+		contract.StepSuspended: "suspended: the relay takes no new messages; now is the last time to read what is yours",
+		contract.StepRetained:  "retained: the relay keeps what is stored and lets nobody read",
+		contract.StepPurged:    "purged: the relay has deleted what was stored; it takes new messages once it is paid",
+	}[a.Step]
+	s += fmt.Sprintf(", because %d sat are missing: look with  audit, then  contract pay", a.Amount-min(a.Amount, c.Paid()))
+	if a.Next > 0 {
+		s += fmt.Sprintf("; from height %d on the relay may go on to the next step: %s", a.Next, a.Step+1)
+	}
+	return s + offered(c)
 }
 
 // asked says what the relay asks for that was not paid.

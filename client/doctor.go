@@ -173,6 +173,10 @@ func (a *Agent) checkContract(c contract.Contract) (Check, bool) {
 		k.OK = a.network == identity.Regtest
 		k.Value += fmt.Sprintf(", %d blocks before its expiry", expiry-min(tip, expiry))
 		k.Hint = "open the next contract in time, and close this one"
+	case s.Owing():
+		k.OK = false
+		k.Value = sentence(c)
+		k.Hint = "audit it, and pay what is right: relay-client contract pay " + id[:8]
 	case s == contract.StateDraining:
 		k.Value += ": nothing new can be stored"
 		k.Hint = "close it, or wait for the relay's settlement or for the refund at its expiry"

@@ -275,10 +275,16 @@ func (a *Agent) heard(ctx context.Context, relay identity.PublicKey, p *message.
 		}
 	}
 	v, err := contract.OpenMessage(s)
-	if err != nil || v.Header().Type != identity.TypeContractRequestPayment {
+	if err != nil {
 		return err
 	}
-	if k, ok := a.runner.ByNonce(v.Nonce()); ok {
+	k, ok := a.runner.ByNonce(v.Nonce())
+	switch t := v.Header().Type; {
+	case !ok:
+	case t == identity.TypeContractNotice:
+		a.log.Warn("a relay says that a payment is missing", "contract", k.ID(), "what", sentence(k))
+		a.paymentRequested(ctx, k.ID())
+	case t == identity.TypeContractRequestPayment:
 		a.paymentRequested(ctx, k.ID())
 	}
 	return nil

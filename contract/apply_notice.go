@@ -109,6 +109,9 @@ func (c Contract) NextNotice() (Step, usage.Height, bool) {
 // payable tells whether payments are made and taken in a state.
 func (s State) payable() bool { return s == StateActive || s.Owing() }
 
+// Payable tells whether payments are made and taken now.
+func (c Contract) Payable() bool { return c.State().payable() }
+
 // Owing tells whether service is reduced until the client pays what it owes.
 func (s State) Owing() bool {
 	return s == StateOverdue || s == StateSuspended || s == StateRetained || s == StatePurged

@@ -23,11 +23,12 @@ const askInterval = 10 * time.Second
 const closeTolerance = 10
 
 // requestPayments asks clients for what they owe, when it is worth a message, and again before
-// the time for cooperation ends.
+// the time for cooperation ends; and takes the steps about what they do not pay.
 func (s *Server) requestPayments(ctx context.Context) error {
 	return every(ctx, s.ask, func() error {
 		for _, c := range s.runner.Contracts() {
 			s.mayRequestPayment(ctx, c, false)
+			s.mayNotify(ctx, c)
 		}
 		return nil
 	})
@@ -66,7 +67,7 @@ func (s *Server) mayRequestPayment(ctx context.Context, c contract.Contract, aga
 // requestPayment asks for what is due on a contract. With again it also asks for a sum that it has
 // asked for before: a client who was not here has not heard of it.
 func (s *Server) requestPayment(ctx context.Context, c contract.Contract, again bool) error {
-	if !c.Service() {
+	if !c.Payable() {
 		return nil
 	}
 	acc, err := s.store.Account(ctx, c.ID())

@@ -89,6 +89,8 @@ func sentence(c contract.Contract) string {
 		return fmt.Sprintf("the funding has %d of %d confirmations", s.Depth, c.Terms().Depth)
 	case contract.StateActive:
 		return fmt.Sprintf("in service until height %d", s.ServiceUntil)
+	case contract.StateOverdue, contract.StateSuspended, contract.StateRetained, contract.StatePurged:
+		return owingSentence(c)
 	case contract.StateFrozen:
 		why, _ := c.Frozen()
 		return "frozen: " + why.String() + "; settle or close it"

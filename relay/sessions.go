@@ -85,6 +85,7 @@ func (s *Server) sayPending(sess *session.Server) {
 		sess.Push(&message.Contract{Statement: p.Bytes()})
 	}
 	for _, c := range s.runner.Of(sess.Identity()) {
+		s.repeatNotices(sess, c)
 		s.mayRequestPayment(context.Background(), c, true)
 	}
 }

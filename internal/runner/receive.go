@@ -81,6 +81,26 @@ func (r *Runner) AskPayment(ctx context.Context, id usage.ContractID, amount usa
 	})
 }
 
+// Notify (relay) takes the next step about a payment that does not come. Code NotDue before its height.
+func (r *Runner) Notify(ctx context.Context, id usage.ContractID, amount usage.Sat, report identity.Digest) (identity.Signed, error) {
+	return r.say(ctx, id, func(_ contract.Contract, a acting) contract.Event {
+		return contract.Notify{Amount: amount, Report: report, Stamp: a.stamp}
+	})
+}
+
+// Notices (relay) are the notices of a contract's present sequence, signed, in order.
+func (r *Runner) Notices(c contract.Contract) ([]identity.Signed, error) {
+	var out []identity.Signed
+	for _, raw := range c.Notices() {
+		s, err := identity.SignOne(r.Key, raw)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
 // OfferClose (relay) makes a final request: the closing transaction with this side's signature.
 func (r *Runner) OfferClose(ctx context.Context, id usage.ContractID, amount usage.Sat, feeRate uint64, report identity.Digest) (identity.Signed, error) {
 	return r.say(ctx, id, func(c contract.Contract, a acting) contract.Event {

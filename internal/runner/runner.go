@@ -243,39 +243,6 @@ func (r *Runner) row(c contract.Contract) (store.ContractRow, error) {
 	return row, nil
 }
 
-// blockTime is the target spacing of blocks, by which a height of the future is told as a time.
-const blockTime = 10 * time.Minute
-
-// account is what the committer may charge to; nil before the funding is on its way.
-func (r *Runner) account(c contract.Contract) *store.AccountTerms {
-	if c.State() < contract.StateFunding || c.State() == contract.StateAborted {
-		return nil
-	}
-	f := c.Funds()
-	left := time.Duration(0)
-	if f.ServiceUntil > c.Tip() {
-		left = time.Duration(f.ServiceUntil-c.Tip()) * blockTime
-	}
-	return &store.AccountTerms{
-		Contract: f.Contract, Payer: c.Peer(), Terms: f.Terms, Prices: f.Prices, ContractPrice: f.ContractPrice,
-		Value: f.Value, Credit: f.CreditLimit, Paid: f.Paid, Expiry: f.Expiry,
-		ServiceUntil: identity.UnixMilli(r.Now().Add(left).UnixMilli()), State: accountState(f, r.held[c.Nonce()]),
-		Final: f.Final, Closing: f.Order,
-	}
-}
-
-func accountState(f contract.Funds, held bool) store.AccountState {
-	switch {
-	case f.Service && held:
-		return store.AccountOverdue
-	case f.Service:
-		return store.AccountActive
-	case f.Closed, f.State == contract.StateFailed:
-		return store.AccountClosed
-	}
-	return store.AccountOverdue // frozen, or ended by this relay: what it has promised it keeps
-}
-
 // stamp is the time and a random serial for a statement.
 func (r *Runner) stamp() (contract.Stamp, error) {
 	s := contract.Stamp{Time: identity.UnixMilli(r.Now().UnixMilli())}

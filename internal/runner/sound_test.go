@@ -47,7 +47,7 @@ func TestFault31NothingNewInDoubt(t *testing.T) {
 	p.relay.doubt.Store(true)
 	p.mine(3)
 	p.relay.wait(waits.ID(), contract.StateActive)
-	if was, is := p.account(served), p.account(waits); was != store.AccountActive || is != store.AccountOverdue {
+	if was, is := p.account(served), p.account(waits); was != store.AccountActive || is != store.AccountHeld {
 		t.Errorf("in doubt: the account in service is %v, the new one %v", was, is)
 	}
 	p.relay.doubt.Store(false)

@@ -19,6 +19,8 @@ func (t *tx) deleteRecord(op DeleteOp, s *step) (Outcome, error) {
 	switch {
 	case v == nil || v.From != d.From:
 		return Outcome{}, errNoRecord(d.Record)
+	case len(v.deleted) > 0 && len(v.answer) == 0:
+		return Outcome{}, code.New(code.TombstoneExists, "the record was purged, because a payment is missing")
 	case len(v.deleted) > 0:
 		return Outcome{Statement: v.answer, Repeat: true}, nil
 	case t.now >= v.end:
@@ -44,7 +46,7 @@ func (t *tx) closeRecord(s *step, v *stored, evidence identity.Signed, order ide
 			return nil, code.New(code.Expired, "the record's custody is over")
 		}
 		r.LogEpoch, r.RowIndex = l.epoch, l.rows
-		if err := t.chargeClose(s, l.copy(), v, evidence, r.Arrival); err != nil {
+		if err := t.chargeClose(s, l.copy(), v, usage.RowDelete, evidence.Bytes(), r.Arrival); err != nil {
 			return nil, err
 		}
 	}
@@ -52,14 +54,19 @@ func (t *tx) closeRecord(s *step, v *stored, evidence identity.Signed, order ide
 	if err != nil {
 		return nil, err
 	}
+	t.bury(s, v, evidence, body)
+	return body, nil
+}
+
+// bury puts a tombstone in the place of a record: why it ended, and what was answered.
+func (t *tx) bury(s *step, v *stored, why identity.Signed, answer []byte) {
 	row := v.recordRow
-	row.deleted, row.answer = evidence.Bytes(), body
+	row.deleted, row.answer = why.Bytes(), answer
 	s.put(v.place.home, recordKey(v.place), row.encode())
 	t.unlist(s, v)
 	for piece := 0; piece*pieceSize < int(v.ContentLen); piece++ {
 		s.delete(v.place.home, contentKey(v.place, uint16(piece)))
 	}
-	return body, nil
 }
 
 // unlist takes a record out of the lists.
@@ -68,16 +75,16 @@ func (r *Relay) unlist(s *step, v *stored) {
 	s.delete(v.place.home, outboxKey(r.nums.of(v.From), v.place.arrival))
 }
 
-// chargeClose appends the DELETE row and releases what the record can no longer use.
-func (t *tx) chargeClose(s *step, l *ledger, v *stored, evidence identity.Signed, at usage.Arrival) error {
+// chargeClose appends the DELETE or PURGE row and releases what the record can no longer use.
+func (t *tx) chargeClose(s *step, l *ledger, v *stored, kind usage.RowKind, evidence []byte, at usage.Arrival) error {
 	used, err := t.pulls(v)
 	if err != nil {
 		return err
 	}
 	left := v.MaxPulls - uint16(min(used, uint64(v.MaxPulls)))
 	in := usage.RowInput{
-		Kind: usage.RowDelete, Arrival: at, Time: l.time(t.now), Bytes: v.facts().Billable(), Receipt: v.receipt,
-		Record: v.digest, Accepted: v.accepted, Evidence: evidence.Bytes(),
+		Kind: kind, Arrival: at, Time: l.time(t.now), Bytes: v.facts().Billable(), Receipt: v.receipt,
+		Record: v.digest, Accepted: v.accepted, Evidence: evidence,
 	}
 	if err := l.append(s, in); err != nil {
 		return err
@@ -158,10 +165,10 @@ func (t *tx) deleteOnAck(op AckOp, s *step, v *stored, repeat bool) (Outcome, er
 	if a.Verdict != usage.VerdictOK || !v.DeleteOnAck() {
 		return Outcome{Repeat: repeat}, nil
 	}
-	if len(v.deleted) > 0 {
+	if len(v.deleted) > 0 && len(v.answer) > 0 {
 		return t.deletedBy(v, a.Digest(), repeat)
 	}
-	if t.now >= v.end {
+	if t.now >= v.end || len(v.deleted) > 0 {
 		return Outcome{Repeat: repeat}, nil
 	}
 	b, err := t.get(shardOf(a.From), docKey(a.From))

@@ -12,13 +12,19 @@ type AccountState uint8
 const (
 	// AccountActive: everything that is funded.
 	AccountActive AccountState = 1
-	// AccountOverdue: no new writes.
-	AccountOverdue AccountState = 2
-	// AccountSuspended: no new writes, and only the payer reads.
+	// AccountHeld: no new writes.
+	AccountHeld AccountState = 2
+	// AccountSuspended: a payment is missing. No new writes, and only the payer reads.
 	AccountSuspended AccountState = 3
 	// AccountClosed: the client has closed the contract, or its funding failed. No new writes, and
 	// reads only while everything that was accepted is covered by what the close pays.
 	AccountClosed AccountState = 4
+	// AccountRetained: a payment is still missing. No new writes, and nobody reads.
+	AccountRetained AccountState = 5
+	// AccountPurged: a payment is still missing, and Purge may end the records.
+	AccountPurged AccountState = 6
+
+	lastAccountState = AccountPurged
 )
 
 // AccountTerms is what the committer must know of a contract to charge it: a copy of the
@@ -36,7 +42,7 @@ type AccountTerms struct {
 	Expiry        usage.Height
 	State         AccountState
 	// Final is what a close by the client pays in all, and Closing the client's statement; zero
-	// where there is none.
+	// where there is none. While a payment is missing, Closing is the relay's notice.
 	Final   usage.Sat
 	Closing identity.Digest
 }

@@ -54,11 +54,13 @@ func (l *ledger) suspends(reader identity.PublicKey) bool {
 		return !l.books().Covered(l.Final)
 	case AccountSuspended:
 		return l.Payer != reader
+	case AccountRetained, AccountPurged:
+		return true
 	}
 	return false
 }
 
-// closing is the evidence for a suspension: the client's own close.
+// closing is the evidence for a suspension: the client's own close, or the relay's notice.
 func (l *ledger) closing() []identity.Digest {
 	if l.Closing.IsZero() {
 		return nil

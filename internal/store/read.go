@@ -119,6 +119,9 @@ func (t *tx) refusal(v *stored, reader identity.PublicKey) (usage.Reason, []iden
 	switch {
 	case len(v.deleted) > 0:
 		d, err := signedDigest(v.deleted)
+		if len(v.answer) == 0 {
+			return usage.ReasonPurged, []identity.Digest{d}, err
+		}
 		return usage.ReasonDeleted, []identity.Digest{d}, err
 	case t.now >= v.end:
 		return usage.ReasonExpired, nil, nil

@@ -126,7 +126,7 @@ func (t *tx) saveAccount(s *step, a AccountTerms) error {
 }
 
 func (a AccountTerms) check() error {
-	if a.Contract.IsZero() || a.Payer.IsZero() || a.Terms.IsZero() || a.State < AccountActive || a.State > AccountClosed {
+	if a.Contract.IsZero() || a.Payer.IsZero() || a.Terms.IsZero() || a.State < AccountActive || a.State > lastAccountState {
 		return code.New(code.BadArgument, "an account needs contract, payer, terms and a state")
 	}
 	if a.Value > usage.MaxSat || a.Paid > a.Value {

@@ -232,6 +232,8 @@ func (t *tx) fund(w *writing, s *step) error {
 		return code.New(code.Forbidden, "the contract is another one's")
 	case l.Terms != w.Order.Terms:
 		return code.New(code.TermsMismatch, "the order names other terms than the contract")
+	case l.State == AccountSuspended, l.State == AccountRetained, l.State == AccountPurged:
+		return code.New(code.NoFunds, "the contract takes no writes until what is owed is paid")
 	case l.State != AccountActive:
 		return code.New(code.NoFunds, "the contract takes no writes now")
 	case w.at >= w.until:

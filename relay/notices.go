@@ -1,0 +1,106 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+
+	"relaymarket/contract"
+	"relaymarket/identity"
+	"relaymarket/internal/code"
+	"relaymarket/internal/message"
+	"relaymarket/internal/session"
+)
+
+// Steps about payments that do not come: what is told to the client, and what is purged in the end.
+
+// mayNotify is notify where nobody waits for its success.
+func (s *Server) mayNotify(ctx context.Context, c contract.Contract) {
+	err := s.notify(ctx, c)
+	if err == nil {
+		err = s.purge(ctx, c)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("a step about a missing payment failed; it is tried again", "contract", c.ID(), "err", err)
+	}
+}
+
+// notify takes the next step if its height has come and the sum is worth it still.
+func (s *Server) notify(ctx context.Context, c contract.Contract) error {
+	step, from, ok := c.NextNotice()
+	if !ok || c.Tip() < from {
+		return nil
+	}
+	acc, err := s.store.Account(ctx, c.ID())
+	if err != nil {
+		return err
+	}
+	total, unpaid := meter(acc)
+	if unpaid == 0 || step == contract.StepOverdue && unpaid < askAt(acc) {
+		return nil
+	}
+	report, err := s.report(ctx, c.ID(), true)
+	if err != nil {
+		return err
+	}
+	d := identity.StatementDigest(identity.TypeUsageReport, report.Statement)
+	m, err := s.runner.Notify(ctx, c.ID(), total, d)
+	if code.Of(err) == code.NotDue {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	s.log.Warn("a payment is missing", "contract", c.ID(), "client", c.Peer().Name(), "step", step.String(), "unpaid_sat", unpaid)
+	s.sessions.push(c.Peer(), m)
+	return nil
+}
+
+// purge ends the records of a contract whose last step was taken. The store is gone through once for
+// each notice, and again after a restart.
+func (s *Server) purge(ctx context.Context, c contract.Contract) error {
+	c, err := s.runner.Contract(c.ID())
+	if err != nil || c.State() != contract.StatePurged {
+		return err
+	}
+	last := c.Arrears().Notice
+	if done, ok := s.purged.Load(c.ID()); ok && done == last {
+		return nil
+	}
+	notices, err := s.runner.Notices(c)
+	if err != nil || len(notices) == 0 {
+		return err
+	}
+	n, err := s.store.Purge(ctx, s.nowMilli(), c.ID(), notices[len(notices)-1])
+	if n > 0 {
+		s.log.Warn("records are purged, because they were not paid", "contract", c.ID(), "records", n)
+	}
+	if err == nil {
+		s.purged.Store(c.ID(), last)
+	}
+	return err
+}
+
+// repeatNotices tells a client who has come what it may have missed.
+func (s *Server) repeatNotices(sess *session.Server, c contract.Contract) {
+	notices, err := s.runner.Notices(c)
+	if err != nil {
+		s.log.Error("notices", "err", err)
+		return
+	}
+	for _, n := range notices {
+		sess.Push(&message.Contract{Statement: n.Bytes()})
+	}
+}
+
+// owingSentence says what a missing payment has led to.
+func owingSentence(c contract.Contract) string {
+	a := c.Arrears()
+	what := map[contract.Step]string{
+		contract.StepOverdue: "no new orders", contract.StepSuspended: "no new orders, only its own reads",
+		contract.StepRetained: "nobody reads", contract.StepPurged: "its records are purged",
+	}[a.Step]
+	s := fmt.Sprintf("%s since height %d: %s until %d sat are paid in all", a.Step, a.Since, what, a.Amount)
+	if a.Next > 0 {
+		s += fmt.Sprintf("; the next step is at height %d", a.Next)
+	}
+	return s
+}
