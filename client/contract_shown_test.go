@@ -20,7 +20,9 @@ func theOne(t *testing.T, c client.ContractInfo, what string) client.ContractTx 
 }
 
 func TestSmallDepositsAreRefused(t *testing.T) {
-	r := newShopOf(t, func(c *relay.Config) { c.Offer.MinDeposit, c.Offer.ContractPrice, c.Offer.CreditLimit = 3500, 2500, 1000 })
+	r := newShopOf(t, func(c *relay.Config) {
+		c.Offer.MinDeposit, c.Offer.ContractPrice, c.Offer.CreditLimit = 3500, 2500, 1000
+	})
 	ada := newPayer(t, "ada", r, 300_000)
 	ctx := t.Context()
 	small := client.OpenRequest{Relay: r.Key(), Deposit: 3500, FeeRateSatVB: 2}

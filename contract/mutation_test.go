@@ -19,9 +19,9 @@ var free = map[identity.Type][]uint64{
 	identity.TypeContractRequestPayment: {66, 74, 76, 78, 68}, // an ask is a wish
 	identity.TypeContractPaymentUpdate:  {76},                 // the report; the caller says whose it is
 	identity.TypeContractAbort:          {70, 72},
-	identity.TypeContractReady:          {76}, // the sender's tip
-	identity.TypeContractCloseNonce:     {80}, // any nonce is as good
-	identity.TypeContractCloseSig:       {66}, // it names what it answers
+	identity.TypeContractReady:          {76},         // the sender's tip
+	identity.TypeContractCloseNonce:     {80},         // any nonce is as good
+	identity.TypeContractCloseSig:       {66},         // it names what it answers
 	identity.TypeContractNotice:         {66, 76, 78}, // outside the numbering; what it asks for is a wish
 }
 

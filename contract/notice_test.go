@@ -200,4 +200,3 @@ func TestOwingContractsEnd(t *testing.T) {
 		}
 	}
 }
-
