@@ -157,7 +157,7 @@ func (a *Agent) cannotOpen(rec records.Record, why error) {
 // understand decides what an opened content is for. What it claims to be and is not is shown as
 // nothing and changes nothing.
 func (a *Agent) understand(rec records.Record, c records.Content, in *store.Incoming) (*identity.VerifiedDocument, error) {
-	in.Kind, in.Acks, in.Plain, in.Sequence, in.Previous = store.KindMessage, nil, nil, 0, identity.Digest{}
+	in.Kind, in.Acks, in.Plain, in.Summary, in.Sequence, in.Previous = store.KindMessage, nil, nil, nil, 0, identity.Digest{}
 	if !in.Opened {
 		return nil, nil
 	}
@@ -171,7 +171,7 @@ func (a *Agent) understand(rec records.Record, c records.Content, in *store.Inco
 		return a.openIdentity(rec.Header().From, c.Body), nil
 	}
 	var err error
-	in.Sequence, in.Previous = c.Sequence, c.Previous
+	in.Sequence, in.Previous, in.Summary = c.Sequence, c.Previous, summarize(c)
 	in.Plain, err = c.Encode()
 	return nil, err
 }

@@ -33,6 +33,7 @@ type draft struct {
 	sequence uint64
 	previous identity.Digest
 	plain    []byte
+	summary  *store.Summary
 	facts    usage.RecordFacts
 }
 
@@ -86,6 +87,7 @@ func (a *Agent) compose(ctx context.Context, l letter, d *identity.VerifiedDocum
 		if m.plain, err = c.Encode(); err != nil {
 			return p, err
 		}
+		m.summary = summarize(c)
 	}
 	return p, a.addDraft(&p, l, id, m, at)
 }

@@ -91,11 +91,11 @@ func (a *Agent) piecesStored(ctx context.Context, order identity.Digest, w store
 		if s.Kind != store.KindMessage || !s.HasPlain {
 			continue
 		}
-		c, err := a.contentOf(ctx, s.Digest)
+		files, err := a.filesOf(ctx, s.Digest)
 		if err != nil {
 			return err
 		}
-		for _, f := range c.Attachments {
+		for _, f := range files {
 			if err := a.pieceStored(ctx, order, f); err != nil {
 				return err
 			}

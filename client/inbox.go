@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"strings"
-	"unicode/utf8"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -33,12 +32,13 @@ const scanStep = 256
 // Inbox lists received messages, oldest first; with newOnly, those not yet read.
 func (a *Agent) Inbox(ctx context.Context, newOnly bool) ([]Message, error) {
 	var out []Message
+	sums := a.summaries()
+	defer sums.save(ctx)
 	err := a.scanInbox(ctx, 0, func(r store.Received) (bool, error) {
 		if r.Read && newOnly {
 			return true, nil
 		}
-		m, err := a.receivedMessage(ctx, r)
-		m.Body = nil
+		m, err := a.receivedMessage(ctx, r, sums)
 		out = append(out, m)
 		return true, err
 	})
@@ -89,8 +89,8 @@ func (a *Agent) scanOutbox(ctx context.Context, fn func(store.Sent) (bool, error
 	}
 }
 
-// receivedMessage is a received message with its body and without its attachments' data.
-func (a *Agent) receivedMessage(ctx context.Context, r store.Received) (Message, error) {
+// receivedMessage is a received message as lists show it.
+func (a *Agent) receivedMessage(ctx context.Context, r store.Received, sums *summaries) (Message, error) {
 	m := Message{
 		Digest: r.Digest, Path: r.Header.Path().String(), Peer: r.Header.From, PeerLabel: a.labelOf(ctx, r.Header.From),
 		Time: r.Header.Time, Expires: r.Header.Expiry(), Relay: r.Relay, Sequence: r.Sequence, State: StateNew,
@@ -105,21 +105,26 @@ func (a *Agent) receivedMessage(ctx context.Context, r store.Received) (Message,
 	if !r.HasPlain {
 		return m, nil
 	}
-	return m, a.fill(ctx, &m)
+	return m, sums.describe(ctx, &m)
 }
 
-// fill adds what a message says.
-func (a *Agent) fill(ctx context.Context, m *Message) error {
+// openReceived is a received message with its body, and its content, which is empty if none is kept.
+func (a *Agent) openReceived(ctx context.Context, r store.Received) (Message, records.Content, error) {
+	sums := a.summaries()
+	defer sums.save(ctx)
+	m, err := a.receivedMessage(ctx, r, sums)
+	if err != nil || !r.HasPlain {
+		return m, records.Content{}, err
+	}
+	c, err := a.addBody(ctx, &m)
+	return m, c, err
+}
+
+// addBody adds the body to a message whose content is kept.
+func (a *Agent) addBody(ctx context.Context, m *Message) (records.Content, error) {
 	c, err := a.contentOf(ctx, m.Digest)
-	if err != nil {
-		return err
-	}
-	m.MediaType, m.Body, m.Size, m.Preview = c.MediaType, c.Body, uint64(len(c.Body)), preview(c)
-	for _, f := range c.Attachments {
-		m.Size += f.Size
-		m.Attachments = append(m.Attachments, Attachment{Name: f.Name, MediaType: f.MediaType, Size: f.Size})
-	}
-	return nil
+	m.Body = c.Body
+	return c, err
 }
 
 // contentOf is what was said in a record that was sent or received.
@@ -130,21 +135,6 @@ func (a *Agent) contentOf(ctx context.Context, record identity.Digest) (records.
 	}
 	c, err := records.DecodeContent(raw)
 	return c, code.Wrap(code.StoreCorrupt, err, "a message")
-}
-
-// previewLen is how many characters of a text lists show.
-const previewLen = 80
-
-// preview is the beginning of a text message, in one line.
-func preview(c records.Content) string {
-	if !strings.HasPrefix(c.MediaType, "text/") || !utf8.Valid(c.Body) {
-		return ""
-	}
-	r := []rune(strings.Join(strings.Fields(string(c.Body[:min(len(c.Body), 8*previewLen)])), " "))
-	if len(r) > previewLen {
-		r = append(r[:previewLen-1], '…')
-	}
-	return string(r)
 }
 
 func (a *Agent) labelOf(ctx context.Context, who identity.PublicKey) string {
@@ -165,16 +155,20 @@ func (a *Agent) Read(ctx context.Context, id string) (Message, error) {
 		return Message{}, err
 	}
 	if s != nil {
-		return a.sentMessage(ctx, *s)
+		m, err := a.sentMessage(ctx, *s)
+		if err == nil && s.HasPlain {
+			_, err = a.addBody(ctx, &m)
+		}
+		return m, err
 	}
-	m, err := a.receivedMessage(ctx, *r)
+	m, c, err := a.openReceived(ctx, *r)
 	if err != nil {
 		return m, err
 	}
 	if m.State == StateBroken {
 		return m, code.New(code.Undecryptable, "message %s cannot be opened", m.Digest.Short())
 	}
-	if err := a.attach(ctx, *r, &m); err != nil {
+	if err := a.attach(ctx, *r, &m, c.Attachments); err != nil {
 		return m, err
 	}
 	m.State = StateRead
@@ -235,18 +229,14 @@ func matcher(id string) (func(identity.Digest, records.Header) bool, error) {
 }
 
 // attach puts the files of a message together.
-func (a *Agent) attach(ctx context.Context, r store.Received, m *Message) error {
-	c, err := a.contentOf(ctx, r.Digest)
-	if err != nil {
+func (a *Agent) attach(ctx context.Context, r store.Received, m *Message, files []records.Attachment) error {
+	if err := fitTogether(files); err != nil {
 		return err
 	}
-	if err := fitTogether(c.Attachments); err != nil {
+	if err := a.fetchFiles(ctx, r, files); err != nil {
 		return err
 	}
-	if err := a.fetchFiles(ctx, r, c.Attachments); err != nil {
-		return err
-	}
-	for i, f := range c.Attachments {
+	for i, f := range files {
 		data := make([]byte, 0, f.Size)
 		for _, d := range f.Pieces {
 			p, err := a.store.Plain(ctx, d)
@@ -339,7 +329,7 @@ func (a *Agent) Listen(ctx context.Context, fn func(Message) error) error {
 			if r.Read {
 				return true, nil
 			}
-			m, err := a.receivedMessage(ctx, r)
+			m, _, err := a.openReceived(ctx, r)
 			if err != nil {
 				return false, err
 			}

@@ -65,6 +65,12 @@ func newPair(t *testing.T) *pair {
 // of the message, which is the last of the drafts.
 func (p *pair) write(kind store.Kind, c records.Content) *download {
 	p.t.Helper()
+	box, at := p.compose(kind, c)
+	return p.enqueue(box, at)
+}
+
+func (p *pair) compose(kind store.Kind, c records.Content) (parcel, identity.UnixMilli) {
+	p.t.Helper()
 	to, err := p.ada.store.Contact(p.t.Context(), p.bob.Key())
 	if err != nil {
 		p.t.Fatal(err)
@@ -78,6 +84,11 @@ func (p *pair) write(kind store.Kind, c records.Content) *download {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	return box, at
+}
+
+func (p *pair) enqueue(box parcel, at identity.UnixMilli) *download {
+	p.t.Helper()
 	o, err := p.ada.order(box.drafts, payer{relay: p.relay}, at)
 	if err != nil {
 		p.t.Fatal(err)

@@ -247,11 +247,11 @@ func (a *Agent) unfinished(ctx context.Context, row message.Row) ([]wish, error)
 	} else if err != nil {
 		return nil, err
 	}
-	c, err := a.contentOf(ctx, row.Digest)
+	files, err := a.filesOf(ctx, row.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return a.missingPieces(ctx, r.Header.From, c.Attachments, row.Home, maxEager)
+	return a.missingPieces(ctx, r.Header.From, files, row.Home, maxEager)
 }
 
 const (

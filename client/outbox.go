@@ -16,9 +16,10 @@ func (a *Agent) Outbox(ctx context.Context) ([]Message, error) {
 		return nil, err
 	}
 	var out []Message
+	sums := a.summaries()
+	defer sums.save(ctx)
 	err = a.scanOutbox(ctx, func(s store.Sent) (bool, error) {
-		m, err := a.outMessage(ctx, s, waiting)
-		m.Body = nil
+		m, err := a.outMessage(ctx, s, waiting, sums)
 		out = append(out, m)
 		return true, err
 	})
@@ -43,11 +44,13 @@ func (a *Agent) sentMessage(ctx context.Context, s store.Sent) (Message, error) 
 	if err != nil {
 		return Message{}, err
 	}
-	return a.outMessage(ctx, s, waiting)
+	sums := a.summaries()
+	defer sums.save(ctx)
+	return a.outMessage(ctx, s, waiting, sums)
 }
 
-// outMessage is an own message with its body.
-func (a *Agent) outMessage(ctx context.Context, s store.Sent, waiting map[identity.Digest]store.QueuedOrder) (Message, error) {
+// outMessage is an own message as lists show it.
+func (a *Agent) outMessage(ctx context.Context, s store.Sent, waiting map[identity.Digest]store.QueuedOrder, sums *summaries) (Message, error) {
 	m := Message{
 		Digest: s.Digest, Path: s.Header.Path().String(), Peer: s.Header.To, PeerLabel: a.labelOf(ctx, s.Header.To),
 		Time: s.Header.Time, Expires: s.Header.Expiry(), Sequence: s.Sequence, Acknowledged: s.Acked,
@@ -70,7 +73,7 @@ func (a *Agent) outMessage(ctx context.Context, s store.Sent, waiting map[identi
 	if !s.HasPlain {
 		return m, nil
 	}
-	return m, a.fill(ctx, &m)
+	return m, sums.describe(ctx, &m)
 }
 
 // receipt is the kept receipt for an order; nil if there is none. It was verified when it came.
@@ -113,7 +116,7 @@ func (a *Agent) Delete(ctx context.Context, id string) (Message, error) {
 		return Message{}, err
 	}
 	if r != nil {
-		m, err := a.receivedMessage(ctx, *r)
+		m, err := a.receivedMessage(ctx, *r, a.summaries())
 		if err != nil {
 			return m, err
 		}
@@ -143,11 +146,11 @@ func (a *Agent) Delete(ctx context.Context, id string) (Message, error) {
 // forget deletes what is kept of a received message and its attachments.
 func (a *Agent) forget(ctx context.Context, r store.Received) error {
 	if r.HasPlain {
-		c, err := a.contentOf(ctx, r.Digest)
+		files, err := a.filesOf(ctx, r.Digest)
 		if err != nil {
 			return err
 		}
-		for _, f := range c.Attachments {
+		for _, f := range files {
 			for _, d := range f.Pieces {
 				if err := a.store.Forget(ctx, d); err != nil && code.Of(err) != code.NotFound {
 					return err
@@ -162,11 +165,11 @@ func (a *Agent) forget(ctx context.Context, r store.Received) error {
 func (a *Agent) deleteSent(ctx context.Context, s store.Sent) (map[identity.PublicKey]bool, error) {
 	all := []identity.Digest{s.Digest}
 	if s.HasPlain {
-		c, err := a.contentOf(ctx, s.Digest)
+		files, err := a.filesOf(ctx, s.Digest)
 		if err != nil {
 			return nil, err
 		}
-		for _, f := range c.Attachments {
+		for _, f := range files {
 			all = append(all, f.Pieces...)
 		}
 	}

@@ -220,7 +220,7 @@ func (a *Agent) order(run []draft, p payer, at identity.UnixMilli) (store.Outgoi
 			return out, err
 		}
 		out.Records = append(out.Records, store.OutgoingRecord{
-			Record: r, Kind: d.kind, Sequence: d.sequence, Previous: d.previous, Plain: d.plain,
+			Record: r, Kind: d.kind, Sequence: d.sequence, Previous: d.previous, Plain: d.plain, Summary: d.summary,
 		})
 	}
 	return out, nil

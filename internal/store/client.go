@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	"relaymarket/identity"
@@ -147,14 +148,18 @@ func (c *Client) each(ctx context.Context, prefix, from []byte, fn func(Pair) (b
 
 // large reads a value that was written in pieces. Code NotFound.
 func (c *Client) large(ctx context.Context, kind byte, record identity.Digest) ([]byte, error) {
-	var out []byte
-	found := false
+	var pieces [][]byte
 	err := c.each(ctx, key32(kind, record), nil, func(p Pair) (bool, error) {
-		out, found = append(out, p.Value...), true
+		pieces = append(pieces, p.Value)
 		return true, nil
 	})
-	if err == nil && !found {
+	switch {
+	case err != nil:
+		return nil, err
+	case len(pieces) == 0:
 		return nil, code.New(code.NotFound, "nothing is kept of record %s", record.Short())
+	case len(pieces) == 1:
+		return pieces[0], nil
 	}
-	return out, err
+	return slices.Concat(pieces...), nil
 }

@@ -114,6 +114,9 @@ func clientVerbs(t *testing.T, m *market) map[string]func() error {
 		"SaveReceived":   func() error { _, err := m.c.SaveReceived(cctx, cnow, second); return err },
 		"MarkRead":       func() error { return m.c.MarkRead(cctx, first.Record.Digest()) },
 		"Forget":         func() error { return m.c.Forget(cctx, first.Record.Digest()) },
+		"SaveSummaries": func() error {
+			return m.c.SaveSummaries(cctx, map[identity.Digest]Summary{first.Record.Digest(): {Preview: "another"}})
+		},
 		"SaveCursor": func() error {
 			return m.c.SaveCursor(cctx, CursorMove{Relay: m.relay.Public(), Cursor: Cursor{Through: 77}})
 		},

@@ -143,11 +143,17 @@ func (m *market) compose(t clientT, n int) Outgoing {
 		r := m.record(t, m.me, m.friend, content)
 		thread, _ = thread.Observe(c.Sequence, c.Previous, r.Digest())
 		plain := val(c.Encode())(t)
-		o.Records = append(o.Records, OutgoingRecord{Record: r, Kind: KindMessage, Sequence: c.Sequence, Previous: c.Previous, Plain: plain})
+		o.Records = append(o.Records, OutgoingRecord{Record: r, Kind: KindMessage, Sequence: c.Sequence, Previous: c.Previous, Plain: plain, Summary: summaryOf(c)})
 	}
 	o.Epochs = []records.SendEpoch{e}
 	o.Order = m.order(t, o.Records)
 	return o
+}
+
+func summaryOf(c records.Content) *Summary {
+	return &Summary{
+		MediaType: c.MediaType, Body: uint64(len(c.Body)), Preview: string(c.Body), Files: []SummaryFile{{Name: "a", MediaType: "b/c", Size: 1}},
+	}
 }
 
 // order signs an order for records.
@@ -203,7 +209,7 @@ func (m *market) open(t clientT, r records.Record) Incoming {
 	ok(t, err)
 	return Incoming{
 		Record: r.Verified, Kind: KindMessage, Relay: m.relay.Public(), Arrival: usage.Arrival(c.Sequence), Home: 3,
-		Verdict: usage.VerdictOK, Opened: true, Sequence: c.Sequence, Previous: c.Previous, Plain: val(c.Encode())(t), Epoch: &after,
+		Verdict: usage.VerdictOK, Opened: true, Sequence: c.Sequence, Previous: c.Previous, Plain: val(c.Encode())(t), Summary: summaryOf(c), Epoch: &after,
 		DeliveryAck: m.ack(t, m.me, m.relay.Public(), r.Digest(), usage.VerdictOK).Signed(),
 		SenderAck:   m.ack(t, m.me, r.Header().From, r.Digest(), usage.VerdictOK).Signed(),
 		Cursor:      &CursorMove{Relay: m.relay.Public(), Cursor: Cursor{usage.Arrival(c.Sequence), [16]byte{1}}},

@@ -43,7 +43,7 @@ func (t *clientTx) forgetSent(record identity.Digest) (bool, error) {
 	}
 	s.HasPlain = false
 	t.putSent(s)
-	t.deleteLarge(clientPlain, record, records.MaxContent)
+	t.deletePlain(record)
 	return true, nil
 }
 
@@ -58,7 +58,7 @@ func (t *clientTx) forgetReceived(record identity.Digest) (bool, error) {
 	}
 	t.delete(key32(clientReceived, record))
 	t.delete(key8(clientInbox, old.Seq))
-	t.deleteLarge(clientPlain, record, records.MaxContent)
+	t.deletePlain(record)
 	if old.HasSealed {
 		t.deleteLarge(clientSealed, record, records.MaxContent)
 	}

@@ -18,6 +18,7 @@ import (
 //	'r' record            received record (Received)     'R' seq       → record
 //	'd' record            known: end of its life, so that it is read once only
 //	'p' record piece      what is kept for the user
+//	'P' record            what lists show of that
 //	'c' record piece      content as it is stored at a relay
 //	'Q' relay record      read request that may have been charged
 //	'u' relay peer        cursor of a list
@@ -45,6 +46,7 @@ const (
 	clientInbox     = 'R'
 	clientKnown     = 'd'
 	clientPlain     = 'p'
+	clientSummary   = 'P'
 	clientSealed    = 'c'
 	clientRequest   = 'Q'
 	clientCursor    = 'u'

@@ -3,6 +3,7 @@ package store
 import (
 	"flag"
 	"os"
+	"reflect"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -71,11 +72,27 @@ func TestClientOpensAnOldStore(t *testing.T) {
 		t.Fatal("audit papers")
 	}
 	oldMoney(t, m, c)
+	oldSummaries(t, c, box[0].Digest)
 	content := val(records.DecodeContent(val(c.Plain(cctx, box[0].Digest))(t)))(t)
 	if string(content.Body) != "from a friend" || len(val(c.DeliveryAcks(cctx, m.relay.Public(), 9))(t)) != 1 {
 		t.Fatal("received")
 	}
 	ok(t, c.Close())
+}
+
+// oldSummaries: that store is from before summaries, so they can be added, to what is still kept.
+func oldSummaries(t *testing.T, c *Client, record identity.Digest) {
+	if _, kept, err := c.Summary(cctx, record); kept || err != nil {
+		t.Fatalf("a summary that was never made: %v", err)
+	}
+	want := Summary{MediaType: records.MediaText, Body: 13, Preview: "from a friend"}
+	ok(t, c.SaveSummaries(cctx, map[identity.Digest]Summary{record: want, {1}: want}))
+	if s, kept, err := c.Summary(cctx, record); !kept || err != nil || !reflect.DeepEqual(s, want) {
+		t.Fatalf("%+v %v", s, err)
+	}
+	if _, kept, err := c.Summary(cctx, identity.Digest{1}); kept || err != nil {
+		t.Fatalf("a summary of nothing: %v", err)
+	}
 }
 
 func oldMoney(t *testing.T, m *market, c *Client) {

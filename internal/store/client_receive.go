@@ -125,7 +125,7 @@ func (t *clientTx) putReceived(now identity.UnixMilli, in Incoming, place record
 		t.put(key32(clientKnown, record), number(uint64(in.Record.Header().Expiry())))
 	}
 	if row.HasPlain {
-		t.putLarge(clientPlain, record, in.Plain)
+		t.putPlain(record, in.Plain, in.Summary)
 	}
 	if row.HasSealed {
 		t.putLarge(clientSealed, record, in.Sealed)

@@ -134,7 +134,7 @@ func (t *clientTx) newSent(now identity.UnixMilli, r OutgoingRecord, sealed *sea
 	}
 	t.put(key8(clientSentList, row.Seq), digestValue(row.Digest))
 	if row.HasPlain {
-		t.putLarge(clientPlain, row.Digest, r.Plain)
+		t.putPlain(row.Digest, r.Plain, r.Summary)
 	}
 	if row.Header.From != t.owner {
 		return row, nil // another sender's, mirrored

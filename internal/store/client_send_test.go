@@ -225,9 +225,15 @@ func TestClientForget(t *testing.T) {
 	in.Sealed = make([]byte, 3*clientPiece)
 	val(m.c.SaveReceived(cctx, cnow, in))(t)
 	for _, d := range []identity.Digest{o.Records[0].Record.Digest(), in.Record.Digest()} {
+		if s, kept, err := m.c.Summary(cctx, d); err != nil || !kept || s.Preview == "" {
+			t.Fatalf("%+v %v", s, err)
+		}
 		ok(t, m.c.Forget(cctx, d))
 		_, err := m.c.Plain(cctx, d)
 		coded(t, err, code.NotFound)
+		if _, kept, err := m.c.Summary(cctx, d); err != nil || kept {
+			t.Fatal("the summary stays", err)
+		}
 	}
 	coded(t, m.c.Forget(cctx, in.Record.Digest()), code.NotFound)
 	if len(val(m.c.Inbox(cctx, 0, 10))(t)) != 0 || !val(m.c.Known(cctx, []identity.Digest{in.Record.Digest()}))(t)[0] {

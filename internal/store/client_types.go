@@ -64,7 +64,8 @@ type OutgoingRecord struct {
 	Sequence uint64
 	Previous identity.Digest
 	// Plain is what is kept for the user, usually the encoded content; empty: nothing.
-	Plain []byte
+	Plain   []byte
+	Summary *Summary // of Plain, for lists; nil: none
 }
 
 // QueuedOrder is an order that waits for its receipt.
@@ -120,6 +121,7 @@ type Incoming struct {
 	Sequence uint64
 	Previous identity.Digest
 	Plain    []byte             // encoded content, or the bytes of a piece; empty if not opened
+	Summary  *Summary           // of Plain, for lists; nil: none
 	Sealed   []byte             // the content as it was stored, if the user wants to keep that as well
 	Epoch    *records.RecvEpoch // state after opening; nil if nothing was opened with one
 
