@@ -120,7 +120,7 @@ func (l *life) rate() uint64 { return 900 + uint64(l.below(4_000, "close rate"))
 // step does one random thing.
 func (l *life) step() {
 	c, r := l.client, l.relay
-	switch l.below(25, "step") {
+	switch l.below(27, "step") {
 	case 0, 1, 2, 3, 4, 5, 6:
 		l.deliverOne(l.pick("to"))
 	case 7, 8:
@@ -156,6 +156,8 @@ func (l *life) step() {
 			l.wish(p, l.asksClose(p, l.sum("final"), l.rate()))
 			p.sign.note(p)
 		}
+	case 24, 25:
+		l.wishRelay(Notify{Amount: l.sum("notify"), Stamp: l.stamp()})
 	default:
 		for range 1 + l.below(5, "blocks") {
 			l.chain.mine(func(*wire.MsgTx) bool { return l.below(4, "mined") > 0 })
