@@ -91,6 +91,11 @@ func (a *Agent) payers(ctx context.Context, relay identity.PublicKey) ([]payer, 
 	if len(out) > 0 {
 		return out, nil
 	}
+	for _, c := range a.runner.Contracts() {
+		if c.State().Owing() && (relay.IsZero() || c.Peer() == relay) {
+			return nil, code.New(code.NoFunds, "contract %s with relay %s is %s", c.ID().String()[:8], c.Peer().Name(), sentence(c))
+		}
+	}
 	if !relay.IsZero() {
 		return nil, code.New(code.NoRelay, "there is no active contract with relay %s", relay.Name())
 	}

@@ -3,15 +3,41 @@ package relay
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
 	"relaymarket/internal/session"
+	"relaymarket/usage"
 )
 
 // Steps about payments that do not come: what is told to the client, and what is purged in the end.
+
+// takeSteps looks at what is not paid with every block, and now and then for what failed.
+func (s *Server) takeSteps(ctx context.Context) error {
+	changes, done := s.runner.Changes()
+	defer done()
+	again := time.NewTicker(s.ask)
+	defer again.Stop()
+	var seen usage.Height
+	for {
+		if tip := s.runner.Tip(); tip != seen {
+			seen = tip
+			for _, c := range s.runner.Contracts() {
+				s.mayNotify(ctx, c)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes:
+		case <-again.C:
+			seen = 0
+		}
+	}
+}
 
 // mayNotify is notify where nobody waits for its success.
 func (s *Server) mayNotify(ctx context.Context, c contract.Contract) {

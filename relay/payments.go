@@ -23,12 +23,11 @@ const askInterval = 10 * time.Second
 const closeTolerance = 10
 
 // requestPayments asks clients for what they owe, when it is worth a message, and again before
-// the time for cooperation ends; and takes the steps about what they do not pay.
+// the time for cooperation ends.
 func (s *Server) requestPayments(ctx context.Context) error {
 	return every(ctx, s.ask, func() error {
 		for _, c := range s.runner.Contracts() {
 			s.mayRequestPayment(ctx, c, false)
-			s.mayNotify(ctx, c)
 		}
 		return nil
 	})

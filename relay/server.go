@@ -258,6 +258,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run("view", s.watchView)
 	run("payments", s.requestPayments)
 	run("ready", s.sayReady)
+	run("notices", s.takeSteps)
 	run("admin", s.serveAdmin)
 	outer, stopOuter := context.WithCancel(ctx)
 	defer stopOuter()

@@ -65,7 +65,7 @@ func (s *Scenario) show(ctx context.Context, name string) (*agreement, error) {
 	return k, err
 }
 
-// contract CONTRACT [until=STATE]: how it stands, once both sides, as far as they are there, see it in a state.
+// contract CONTRACT [until=STATE|asked]: how it stands, once both sides, as far as they are there, see it in a state.
 func (s *Scenario) contract(ctx context.Context, c Command) (string, error) {
 	a, err := c.args(1)
 	if err != nil {
@@ -77,6 +77,9 @@ func (s *Scenario) contract(ctx context.Context, c Command) (string, error) {
 			return "", false, err
 		}
 		until, ok := c.Options["until"]
+		if until == "asked" { // for more than is paid
+			return describe(k), k.info.Asked > k.info.Paid, nil
+		}
 		if !ok || until != k.info.State {
 			return describe(k), !ok, nil
 		}
