@@ -208,15 +208,20 @@ func (s *Server) gauges() {
 		}
 		return 1
 	})
-	s.metrics.gauge("relay_contracts", "Contracts in service.", func() float64 {
-		n := 0
-		for _, c := range s.runner.Contracts() {
-			if c.Service() {
-				n++
+	count := func(of func(contract.Contract) bool) func() float64 {
+		return func() float64 {
+			n := 0
+			for _, c := range s.runner.Contracts() {
+				if of(c) {
+					n++
+				}
 			}
+			return float64(n)
 		}
-		return float64(n)
-	})
+	}
+	s.metrics.gauge("relay_contracts", "Contracts in service.", count(contract.Contract.Service))
+	s.metrics.gauge("relay_contracts_owing", "Contracts whose service is reduced because a payment is missing.",
+		count(func(c contract.Contract) bool { return c.State().Owing() }))
 	s.metrics.gauge("relay_disk_free_bytes", "Bytes free on the disk of the store.", func() float64 {
 		n, err := diskFree(s.home.Path())
 		if err != nil {
