@@ -66,6 +66,8 @@ type Agent struct {
 	runner *runner.Runner
 	money  *money
 
+	renewer *renewer
+
 	links  *links
 	news   *nudges       // something was received
 	change chan struct{} // contacts or relays changed: look again whom to listen to
@@ -133,6 +135,7 @@ func Open(o Options) (*Agent, error) {
 		dir: o.Dir, cfg: o.Config, network: network, now: o.Now, log: o.Log, rand: o.Rand,
 		links: newLinks(), news: newNudges(), change: make(chan struct{}, 1), faults: make(map[string]error),
 		flight: flight{records: make(map[identity.Digest]bool)}, parts: newParts(), seen: newSeen(), money: newMoney(),
+		renewer: newRenewer(),
 	}
 	a.disk, a.farewellTime = a.freeDisk, o.Farewell
 	a.life, a.stop = context.WithCancel(context.Background())

@@ -120,6 +120,7 @@ type OpenRequest struct {
 	MaxStorage   usage.Msat         `json:"max_storage_msat_per_gib_day"`
 	MaxEgress    usage.Msat         `json:"max_egress_msat_per_gib"`
 	Outside      *OutsideCoins      `json:"outside,omitempty"` // not of the own wallet
+	AutoRenew    usage.Sat          `json:"auto_renew_sat"`    // see ContractAutoRenew; 0: the agent only warns
 	Small        bool               `json:"small"`             // the user means it, though fees take more than a sane part of the deposit
 }
 
@@ -183,6 +184,7 @@ type ContractInfo struct {
 	FundFee       usage.Sat          `json:"fund_fee_sat"`
 	CloseFee      usage.Sat          `json:"close_fee_sat"`
 	Deadlines     []Deadline         `json:"deadlines"`              // that come, the next first
+	Renewal       RenewalInfo        `json:"renewal,omitzero"`       // of one that is funded and not over
 	Transactions  []ContractTx       `json:"transactions,omitempty"` // not in lists
 }
 

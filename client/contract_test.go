@@ -332,7 +332,10 @@ func TestRelayAsksAndIsPaidWithinTheBudget(t *testing.T) {
 		t.Fatalf("prepaid: %+v %v", more, err)
 	}
 	_, err = eve.ContractPrepay(t.Context(), e.ID, 1_000_000)
-	wantCode(t, err, code.BadAmount)
+	wantCode(t, err, code.EscrowUsedUp)
+	if !strings.Contains(err.Error(), "contract renew "+e.ID.String()[:12]+" --deposit ") {
+		t.Fatalf("%v says no way on", err)
+	}
 }
 
 // TestCloseKeepingLetsReceiversRead: who closes and pays for what is stored leaves nobody without it: a

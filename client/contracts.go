@@ -103,6 +103,10 @@ func (a *Agent) brief(ctx context.Context, c contract.Contract, book *message.Ac
 	if w, err := c.WorstCase(); err == nil {
 		i.FundFee = w.FundFee
 	}
+	if renewable(c) || c.State() == contract.StateFunding {
+		i.Renewal = a.renewalInfo(ctx, c)
+		i.Sentence += i.Renewal.words()
+	}
 	i.fillClose(c)
 	a.fillUse(ctx, c, book, &i)
 	return i

@@ -36,6 +36,11 @@ const requestTime = time.Minute
 // by the key path the contract then stays in service), LimitExceeded, NotDue (no offer came), and
 // those of Audit.
 func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how string) (ContractInfo, error) {
+	return a.closeContract(ctx, id, how, 0)
+}
+
+// closeContract is ContractClose, for no more than most in all to the relay; 0: for what it takes. Code LimitExceeded.
+func (a *Agent) closeContract(ctx context.Context, id usage.ContractID, how string, most usage.Sat) (ContractInfo, error) {
 	switch how {
 	case "", CloseKeyPath, CloseRefundPayment, CloseRequest, CloseKeeping:
 	default:
@@ -60,7 +65,7 @@ func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how stri
 	if how == CloseRequest {
 		c, note, err = a.acceptClose(ctx, c)
 	} else {
-		c, note, err = a.close(ctx, c, how)
+		c, note, err = a.close(ctx, c, how, most)
 	}
 	if err != nil {
 		return ContractInfo{}, err
@@ -73,9 +78,9 @@ func (a *Agent) ContractClose(ctx context.Context, id usage.ContractID, how stri
 	return info, a.relaysChanged(ctx)
 }
 
-// close signs a close for what is confirmed, and to keep for what is still stored. The fee rate is
+// close signs a close for what is confirmed, and to keep for what is still stored, as closeContract does. The fee rate is
 // the agreed one of a settlement.
-func (a *Agent) close(ctx context.Context, c contract.Contract, how string) (contract.Contract, string, error) {
+func (a *Agent) close(ctx context.Context, c contract.Contract, how string, most usage.Sat) (contract.Contract, string, error) {
 	v, err := a.audit(ctx, c.ID())
 	if err != nil {
 		return c, "", err
@@ -85,6 +90,9 @@ func (a *Agent) close(ctx context.Context, c contract.Contract, how string) (con
 		if sum, err = a.keepStored(ctx, c, v); err != nil {
 			return c, "", err
 		}
+	}
+	if most > 0 && sum > most {
+		return c, "", code.New(code.LimitExceeded, "the close would pay the relay %d sat, at most %d are wanted", sum, most)
 	}
 	if err := a.approve(ctx, v.contract, sum, v.report.Digest(), true); err != nil {
 		return c, "", err

@@ -49,6 +49,11 @@ func (a *Agent) ContractOpen(ctx context.Context, r OpenRequest) (ContractInfo, 
 		return ContractInfo{}, err
 	}
 	c, err := a.runner.Open(ctx, o, a.exchange(r.Relay))
+	if r.AutoRenew > 0 && (err == nil || c.State() == contract.StateSigned) {
+		if err := a.sayAuto(ctx, c, r.AutoRenew); err != nil {
+			return ContractInfo{}, err
+		}
+	}
 	if err == nil && o.Outside != nil && c.State() == contract.StateVerified {
 		a.named.Store(c.Nonce(), o.Outside.PSBT)
 		return a.describe(ctx, c, nil), nil

@@ -95,7 +95,8 @@ func (a *Agent) auditAndPay(ctx context.Context, id usage.ContractID, limit usag
 
 // ContractPrepay pays in advance, beyond what is confirmed: amount (satoshi) is added to what is
 // paid. It is for relays that give little or no credit. What is paid in advance is lost if the
-// relay never serves it, so only a user's word moves it. Errors: BadAmount (beyond the escrow),
+// relay never serves it, so only a user's word moves it. Errors: BadAmount, EscrowUsedUp (only
+// a renewal with a larger deposit helps),
 // BadState, BadDeadline, Busy and the relay's.
 func (a *Agent) ContractPrepay(ctx context.Context, id usage.ContractID, amount usage.Sat) (PayResult, error) {
 	token := a.money.token(id)
@@ -112,11 +113,16 @@ func (a *Agent) ContractPrepay(ctx context.Context, id usage.ContractID, amount 
 	}
 	before := c.Paid()
 	total, err := before.Add(amount)
-	if err != nil || amount == 0 || total > c.Terms().Value {
-		return PayResult{}, code.New(code.BadAmount, "%d sat on top of %d, the escrow has %d", amount, before, c.Terms().Value)
+	if err != nil || amount == 0 {
+		return PayResult{}, code.New(code.BadAmount, "%d sat", amount)
+	}
+	if v := c.Terms().Value; total > v {
+		return PayResult{}, code.New(code.EscrowUsedUp, "%d sat on top of %d, the escrow has %d in all; renew it with a larger deposit: contract renew %s --deposit %d",
+			amount, before, v, c.ID().String()[:12], max(2*v, min(total, usage.MaxSat/2)))
 	}
 	if total = capped(c.Terms(), before, total); total <= before {
-		return PayResult{}, code.New(code.BadAmount, "what is left of the escrow is too small to be divided")
+		return PayResult{}, code.New(code.EscrowUsedUp, "what is left of the escrow is too small to be divided; renew it with a larger deposit: contract renew %s --deposit %d",
+			c.ID().String()[:12], 2*c.Terms().Value)
 	}
 	if err := a.approve(ctx, c, total, identity.Digest{}, true); err != nil {
 		return PayResult{}, err

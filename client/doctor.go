@@ -19,8 +19,6 @@ const (
 	badClock = 100 * time.Second
 	// lowDisk is the free space below which writing may soon fail, in bytes.
 	lowDisk = 256 << 20
-	// nearExpiry is how many blocks before its expiry a contract is worth a word: a week.
-	nearExpiry = 1008
 	// maxSocket is the longest path of a unix socket on Linux; elsewhere it is shorter.
 	maxSocket = 104
 )
@@ -46,7 +44,7 @@ func (a *Agent) Doctor(ctx context.Context) ([]Check, error) {
 		out = append(out, Check{Name: "relays", Value: "none", Hint: "open a contract, use a relay's free allowance, or add a contact"})
 	}
 	for _, c := range a.runner.Contracts() {
-		if k, ok := a.checkContract(c); ok {
+		if k, ok := a.checkContract(ctx, c); ok {
 			out = append(out, k)
 		}
 	}
@@ -160,23 +158,24 @@ func (a *Agent) checkRelay(ctx context.Context, relay identity.PublicKey) Check 
 }
 
 // checkContract speaks of contracts that need attention, and counts the others as good.
-func (a *Agent) checkContract(c contract.Contract) (Check, bool) {
+func (a *Agent) checkContract(ctx context.Context, c contract.Contract) (Check, bool) {
 	s := c.State()
 	if !s.Live() && s != contract.StateSettled {
 		return Check{}, false
 	}
 	id := c.ID().String()
 	k := Check{Name: "contract " + id[:8], OK: true, Value: s.String()}
-	expiry, tip := c.Terms().Expiry, c.Tip()
+	i := a.renewalInfo(ctx, c)
 	switch {
-	case s == contract.StateActive && tip > 0 && expiry < tip+nearExpiry:
-		k.OK = a.network == identity.Regtest
-		k.Value += fmt.Sprintf(", %d blocks before its expiry", expiry-min(tip, expiry))
-		k.Hint = "open the next contract in time, and close this one"
 	case s.Owing():
 		k.OK = false
 		k.Value = sentence(c)
 		k.Hint = "audit it, and pay what is right: relay-client contract pay " + id[:8]
+	case s == contract.StateActive && i.Due:
+		k.OK = i.AutoBudget > 0 && i.Problem == ""
+		end := c.Terms().ServiceUntil()
+		k.Value += ", service ends in " + blocks(end-min(c.Tip(), end)) + i.words()
+		k.Hint = "relay-client contract renew " + id[:12] + ", or let the agent do it with --auto"
 	case s == contract.StateDraining:
 		k.Value += ": nothing new can be stored"
 		k.Hint = "close it, or wait for the relay's settlement or for the refund at its expiry"

@@ -25,6 +25,7 @@ type payer struct {
 	free     uint64     // of an allowance: bytes left today, as far as is known
 	limits   usage.Limits
 	fault    error // why the relay could not be asked
+	old      bool  // of a contract: a later one with the same relay is used where it can pay
 }
 
 // isFree tells whether nothing is paid.
@@ -63,12 +64,14 @@ func (p payer) keeps(facts []usage.RecordFacts, at identity.UnixMilli) bool {
 // the chosen relays. A relay that is named is the only one. Code NoRelay.
 func (a *Agent) payers(ctx context.Context, relay identity.PublicKey) ([]payer, error) {
 	var out []payer
-	for _, c := range a.serving() {
+	all := a.storable()
+	for _, c := range all {
 		if relay.IsZero() || c.Peer() == relay {
 			p, err := a.contractPayer(ctx, c)
 			if err != nil {
 				return nil, err
 			}
+			p.old = superseded(c, all)
 			out = append(out, p)
 		}
 	}
@@ -164,13 +167,15 @@ func (a *Agent) limitsOf(ctx context.Context, relay identity.PublicKey) (usage.L
 	return o.Limits, nil
 }
 
+// bid is what a payer would pay for some records in the worst case.
+type bid struct {
+	payer
+	cost usage.Msat
+}
+
 // choose takes the cheapest payer that has enough for all records; one that could be asked goes
 // before one that could not. Codes NoFunds, AllowanceUsed and LimitExceeded.
 func choose(all []payer, facts []usage.RecordFacts, at identity.UnixMilli, limit usage.Msat) (payer, usage.Msat, error) {
-	type bid struct {
-		payer
-		cost usage.Msat
-	}
 	var bids []bid
 	err := code.New(code.NoRelay, "nothing can pay for this")
 	for _, p := range all {
@@ -183,7 +188,7 @@ func choose(all []payer, facts []usage.RecordFacts, at identity.UnixMilli, limit
 		case p.isFree() && bytes > p.free:
 			err = code.New(code.AllowanceUsed, "this needs %d bytes with all reads, %d are left of relay %s's free allowance today", bytes, p.free, p.relay.Name())
 		case !p.isFree() && cost > p.funds:
-			err = code.New(code.NoFunds, "this may cost %d msat, the contract with relay %s has %d left: pay it more, or open another", cost, p.relay.Name(), p.funds)
+			err = code.New(code.NoFunds, "this may cost %d msat, the contract with relay %s has %d left: pay it more, or renew it with a larger deposit if its escrow is used up (contract renew --deposit)", cost, p.relay.Name(), p.funds)
 		default:
 			bids = append(bids, bid{p, cost})
 		}
@@ -191,7 +196,7 @@ func choose(all []payer, facts []usage.RecordFacts, at identity.UnixMilli, limit
 	if len(bids) == 0 {
 		return payer{}, 0, err
 	}
-	best := slices.MinFunc(bids, func(x, y bid) int {
+	best := slices.MinFunc(withoutOld(bids), func(x, y bid) int {
 		if (x.fault == nil) != (y.fault == nil) {
 			if x.fault == nil {
 				return -1

@@ -22,3 +22,7 @@ func FeePercent(fees, deposit usage.Sat) uint64 {
 	d := uint64(max(deposit, 1))
 	return (uint64(min(fees, usage.MaxSat))*100 + d - 1) / d
 }
+
+// SweepFee is what fetching the client's part after a settlement of the relay costs at a fee rate, in sat per 1,000 vB:
+// what a close together saves.
+func SweepFee(feeRate uint64) usage.Sat { return FeeFor(feeRate, sweepWeight) }
