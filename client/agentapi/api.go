@@ -28,6 +28,9 @@ type API interface {
 
 	ContractPreview(ctx context.Context, r client.OpenRequest) (client.OpenPreview, error)
 	ContractOpen(ctx context.Context, r client.OpenRequest) (client.ContractInfo, error)
+	ContractRenewPreview(ctx context.Context, r client.RenewRequest) (client.OpenPreview, error)
+	ContractRenew(ctx context.Context, r client.RenewRequest) (client.ContractInfo, error)
+	ContractAutoRenew(ctx context.Context, id usage.ContractID, budget usage.Sat) (client.ContractInfo, error)
 	Contracts(ctx context.Context) ([]client.ContractInfo, error)
 	Contract(ctx context.Context, id usage.ContractID) (client.ContractInfo, error)
 	ContractPay(ctx context.Context, id usage.ContractID, max usage.Sat) (client.PayResult, error)
@@ -73,6 +76,9 @@ const (
 	nameWalletSend      = "wallet-send"
 	nameContractPreview = "contract-preview"
 	nameContractOpen    = "contract-open"
+	nameRenewPreview    = "contract-renew-preview"
+	nameRenew           = "contract-renew"
+	nameAutoRenew       = "contract-auto-renew"
 	nameContracts       = "contracts"
 	nameContract        = "contract"
 	nameContractPay     = "contract-pay"

@@ -159,7 +159,16 @@ func TestErrorsKeepCodeAndText(t *testing.T) {
 		"audit":    func(x agentapi.API) error { _, err := x.Audit(ctx, id); return err },
 		"preview":  func(x agentapi.API) error { _, err := x.ContractPreview(ctx, client.OpenRequest{}); return err },
 		"open":     func(x agentapi.API) error { _, err := x.ContractOpen(ctx, client.OpenRequest{}); return err },
-		"balance":  func(x agentapi.API) error { _, err := x.WalletBalance(ctx); return err },
+		"renew": func(x agentapi.API) error {
+			_, err := x.ContractRenew(ctx, client.RenewRequest{Contract: id})
+			return err
+		},
+		"renewal": func(x agentapi.API) error {
+			_, err := x.ContractRenewPreview(ctx, client.RenewRequest{Contract: id})
+			return err
+		},
+		"auto":    func(x agentapi.API) error { _, err := x.ContractAutoRenew(ctx, id, 5); return err },
+		"balance": func(x agentapi.API) error { _, err := x.WalletBalance(ctx); return err },
 		"coins": func(x agentapi.API) error {
 			_, err := x.WalletSend(ctx, client.WalletSendRequest{Address: "junk", Amount: 1})
 			return err

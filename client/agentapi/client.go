@@ -162,6 +162,21 @@ func (c *Client) ContractOpen(ctx context.Context, r client.OpenRequest) (client
 	return ask[client.ContractInfo](ctx, c, nameContractOpen, r)
 }
 
+// ContractRenewPreview says what the next contract would cost.
+func (c *Client) ContractRenewPreview(ctx context.Context, r client.RenewRequest) (client.OpenPreview, error) {
+	return ask[client.OpenPreview](ctx, c, nameRenewPreview, r)
+}
+
+// ContractRenew opens the next contract with the same relay.
+func (c *Client) ContractRenew(ctx context.Context, r client.RenewRequest) (client.ContractInfo, error) {
+	return ask[client.ContractInfo](ctx, c, nameRenew, r)
+}
+
+// ContractAutoRenew lets the agent renew a contract by itself.
+func (c *Client) ContractAutoRenew(ctx context.Context, id usage.ContractID, budget usage.Sat) (client.ContractInfo, error) {
+	return ask[client.ContractInfo](ctx, c, nameAutoRenew, contractRequest{Contract: id, Amount: budget})
+}
+
 // Contracts lists all contracts.
 func (c *Client) Contracts(ctx context.Context) ([]client.ContractInfo, error) {
 	return ask[[]client.ContractInfo](ctx, c, nameContracts, nothing{})

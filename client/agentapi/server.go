@@ -140,6 +140,15 @@ func contractVerbs() map[string]verb {
 		nameContractOpen: method(maxSmall, func(ctx context.Context, a API, r client.OpenRequest) (client.ContractInfo, error) {
 			return a.ContractOpen(ctx, r)
 		}),
+		nameRenewPreview: method(maxSmall, func(ctx context.Context, a API, r client.RenewRequest) (client.OpenPreview, error) {
+			return a.ContractRenewPreview(ctx, r)
+		}),
+		nameRenew: method(maxSmall, func(ctx context.Context, a API, r client.RenewRequest) (client.ContractInfo, error) {
+			return a.ContractRenew(ctx, r)
+		}),
+		nameAutoRenew: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
+			return a.ContractAutoRenew(ctx, r.Contract, r.Amount)
+		}),
 		nameContracts: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.ContractInfo, error) { return a.Contracts(ctx) }),
 		nameContract: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
 			return a.Contract(ctx, r.Contract)

@@ -17,13 +17,13 @@ import (
 
 func contractCommand(o *options) *cobra.Command {
 	return group(&cobra.Command{
-		Use: "contract", Short: "Escrows with relays: open, list, show, pay, close, refund, recovery",
+		Use: "contract", Short: "Escrows with relays: open, list, show, pay, renew, close, refund, recovery",
 		Long: `A contract is an escrow on the chain that you and one relay can only spend together, until it expires; then you can take it
 back alone. Payments to the relay only ever rise, are signed off the chain, and never exceed the escrow.
 
 CONTRACT is the id, or its beginning as lists show it.`,
 		Example: "  relay-client contract open abcd2efgh3ijkl4m --deposit 50000\n  relay-client contract list\n  relay-client contract pay 3f9c",
-	}, contractOpen(o), contractList(o), contractShow(o), contractPay(o), contractClose(o), contractRefund(o), contractCancel(o), contractExport(o), contractImport(o), contractRecovery(o))
+	}, contractOpen(o), contractList(o), contractShow(o), contractPay(o), contractRenew(o), contractClose(o), contractRefund(o), contractCancel(o), contractExport(o), contractImport(o), contractRecovery(o))
 }
 
 // findContract finds the contract that an id or its beginning means.
@@ -131,6 +131,9 @@ func printContract(w io.Writer, c client.ContractInfo) {
 	if c.FundingTxid != "" {
 		line("funding", fmt.Sprintf("%s, fee %s", c.FundingTxid, broadcast.FormatSat(c.FundFee)))
 	}
+	if c.Renewal.AutoBudget > 0 {
+		line("renewal", fmt.Sprintf("by itself from height %d on, within %s", c.Renewal.From, broadcast.FormatSat(c.Renewal.AutoBudget)))
+	}
 	printEnd(line, c)
 	printTransactions(w, c.Transactions)
 }
@@ -158,7 +161,8 @@ func contractPay(o *options) *cobra.Command {
 		Long: `pay gets the relay's report, audits it and signs a payment for what your own papers confirm, never for more. It asks first;
 a running agent also pays by itself, within the budget in client.toml, when the relay asks.
 
---advance pays before it is used, for relays that give little credit; it is lost if the relay never serves it.`,
+--advance pays before it is used, for relays that give little credit; it is lost if the relay never serves it. More than the escrow
+holds cannot be paid: then  contract renew --deposit  opens the next contract with a larger one.`,
 		Example: "  relay-client contract pay 3f9c\n  relay-client contract pay 3f9c --max 2000 --yes\n  relay-client contract pay 3f9c --advance 1000",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {

@@ -17,7 +17,7 @@ import (
 
 func contractOpen(o *options) *cobra.Command {
 	var r client.OpenRequest
-	var deposit, prepaid, loss satFlag
+	var deposit, prepaid, loss, auto satFlag
 	var duration blocksFlag
 	var yes, wait, dry bool
 	var cold coldFlags
@@ -42,6 +42,7 @@ relay-client contract import  goes on with it.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			r.Deposit, r.Prepaid, r.MaxLoss, r.Duration = usage.Sat(deposit), usage.Sat(prepaid), usage.Sat(loss), usage.Height(duration)
+			r.AutoRenew = usage.Sat(auto)
 			var err error
 			if r.Outside, err = cold.read(); err != nil {
 				return err
@@ -70,6 +71,7 @@ relay-client contract import  goes on with it.`,
 	f.Var(&duration, "duration", "until expiry: blocks, or time like 30d, 4w, 1y; empty: the network's default")
 	f.Var(&loss, "max-loss", "refuse if more than this could be lost, in sat")
 	f.Uint64Var(&r.FeeRateSatVB, "feerate", 0, "sat per vB of the funding transaction (0: the node's estimate)")
+	f.Var(&auto, "auto-renew", "let the agent renew it by itself, each time for at most this much out of the wallet, in sat")
 	f.StringArrayVar(&r.Sources, "source", nil, "board to look for the offer on (repeatable)")
 	f.Uint64Var((*uint64)(&r.MaxStorage), "max-storage", 0, "refuse dearer storage, in msat per GiB and day")
 	f.Uint64Var((*uint64)(&r.MaxEgress), "max-egress", 0, "refuse dearer egress, in msat per GiB")
@@ -115,6 +117,21 @@ func formatRate(rate uint64) string { return strconv.FormatFloat(float64(rate)/1
 // openContract asks and opens. What was shown is the limit of what is accepted, should the offer
 // have changed in the meantime.
 func (s *session) openContract(ctx context.Context, r client.OpenRequest, p client.OpenPreview, yes, wait bool, psbt string) error {
+	if err := s.agreed(&r, p, yes); err != nil {
+		return err
+	}
+	c, err := busy(s, "opening", func() (client.ContractInfo, error) { return s.ContractOpen(ctx, r) })
+	if err != nil {
+		return err
+	}
+	if psbt != "" {
+		return s.toSign(ctx, c, psbt)
+	}
+	return s.opened(ctx, c, wait)
+}
+
+// agreed shows what a contract costs, asks, and binds the request to what was shown.
+func (s *session) agreed(r *client.OpenRequest, p client.OpenPreview, yes bool) error {
 	printPreview(s.cmd.ErrOrStderr(), p)
 	if p.Missing > 0 {
 		return code.New(code.NotEnoughCoins, "%s are missing", broadcast.FormatSat(p.Missing))
@@ -127,13 +144,11 @@ func (s *session) openContract(ctx context.Context, r client.OpenRequest, p clie
 	}
 	r.Deposit, r.Duration, r.MaxLoss = p.Deposit, p.Duration, p.MaxLoss
 	r.Offer, r.MaxStorage, r.MaxEgress = p.Offer, p.Storage, p.Egress
-	c, err := busy(s, "opening", func() (client.ContractInfo, error) { return s.ContractOpen(ctx, r) })
-	if err != nil {
-		return err
-	}
-	if psbt != "" {
-		return s.toSign(ctx, c, psbt)
-	}
+	return nil
+}
+
+// opened shows a contract that was opened, with wait once it can be used.
+func (s *session) opened(ctx context.Context, c client.ContractInfo, wait bool) (err error) {
 	if wait {
 		if c, err = s.await(ctx, c, "waiting for confirmations", usable); err != nil {
 			return err
