@@ -133,7 +133,7 @@ func TestOnlyWhatTheUserHasSaidIsRenewedByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	mine(t, 1)
-	eventually(t, "the agent renews", func() bool { return !ada.contract(c.ID).Renewal.Next.IsZero() })
+	eventually(t, "the agent renews", func() bool { return ada.contract(c.ID).Renewal.NextState == "funding" })
 	next := ada.awaits(ada.contract(c.ID).Renewal.Next, "active")
 	if next.Deposit != 100_000 || next.Relay != r.Key() {
 		t.Fatalf("%+v", next)
