@@ -17,7 +17,7 @@ func contractRenew(o *options) *cobra.Command {
 	var duration blocksFlag
 	var yes, wait, dry bool
 	cmd := &cobra.Command{
-		Use: "renew CONTRACT", Short: "Open the next contract with the same relay, before this one ends or when its escrow is used up",
+		Use: "renew CONTRACT", Short: "Open the next contract with the same relay, in time or as a top-up",
 		Long: `renew opens a new contract with the relay of CONTRACT, by its present offer. It shows and asks what  contract open  does; deposit,
 payment in advance and duration are those of CONTRACT unless others are given. This is also how a contract is topped up: give a
 larger --deposit.
