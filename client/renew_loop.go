@@ -80,7 +80,7 @@ func (a *Agent) inherit(ctx context.Context, r renewal, next contract.Contract) 
 // renewDue renews a contract whose time has come, or says that its user should.
 func (a *Agent) renewDue(ctx context.Context, c contract.Contract, r renewal) {
 	id, relay := c.ID().String()[:12], c.Peer().Name()
-	if r.Budget == 0 || c.State() == contract.StateFrozen || c.State() == contract.StateClosing {
+	if s := c.State(); r.Budget == 0 || s != contract.StateActive && s != contract.StateDraining {
 		if a.renewer.note(c.Nonce(), errNotAllowed) {
 			a.log.Warn("a contract should be renewed", "contract", id, "relay", relay, "service_ends", uint32(c.Terms().ServiceUntil()), "how", "relay-client contract renew "+id)
 		}

@@ -219,9 +219,10 @@ func (i RenewalInfo) words() string {
 
 // renewable tells whether a contract is one that a next one can follow.
 func renewable(c contract.Contract) bool {
-	switch c.State() {
+	switch s := c.State(); s {
 	case contract.StateActive, contract.StateDraining, contract.StateFrozen, contract.StateClosing:
 		return true
+	default:
+		return s.Owing()
 	}
-	return false
 }
