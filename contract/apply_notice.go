@@ -52,6 +52,7 @@ func decodeNotice(r Role, raw []byte) (notice, error) {
 type dues struct {
 	from    usage.Height // relay: the tip when the payment that is missing was asked for; 0 if none is
 	notices []notice     // of the present sequence, by step
+	paidAt  usage.Height // relay: the tip at the last payment that came; 0 before the first update after the opening
 }
 
 // Arrears is the last step that was taken about an unpaid sum; the zero value where none was.
@@ -108,6 +109,16 @@ func (c Contract) NextNotice() (Step, usage.Height, bool) {
 
 // payable tells whether payments are made and taken in a state.
 func (s State) payable() bool { return s == StateActive || s.Owing() }
+
+// AskFrom (relay) is the height from which any unpaid sum is asked for, however small: some time after
+// the last payment, or after the funding.
+func (c Contract) AskFrom() usage.Height {
+	m, err := MarginsOf(c.terms.Network)
+	if err != nil {
+		return 0
+	}
+	return max(c.dues.paidAt, c.facts.fundedAt) + m.AskAfter
+}
 
 // Payable tells whether payments are made and taken now.
 func (c Contract) Payable() bool { return c.State().payable() }
@@ -228,6 +239,9 @@ func (c *Contract) paidMore() {
 		c.dues.notices = nil
 	}
 	c.dues.from = 0
+	if c.role == Relay {
+		c.dues.paidAt = c.tip
+	}
 	if c.role == Relay && c.asked.Amount > c.paid {
 		c.demanded()
 	}

@@ -21,6 +21,7 @@ type Margins struct {
 	SettleBefore  usage.Height // from E−SettleBefore the relay broadcasts its settlement
 	OverdueBefore usage.Height // a settlement unconfirmed at E−OverdueBefore is an alarm
 
+	AskAfter     usage.Height // the relay asks for any sum that is unpaid so long after the last payment
 	OverdueAfter usage.Height // after a request that is not paid the relay takes no more orders
 	SuspendAfter usage.Height // after that: the payer's last time to fetch what is its own
 	RetainAfter  usage.Height // after that nobody reads any more
@@ -45,7 +46,7 @@ var marginsTable = []Margins{
 		Network:     identity.Regtest,
 		MinDuration: 30, DefaultDuration: 60, MaxDuration: 10_000,
 		RenewBefore: 20, CloseBefore: 18, StopBefore: 12, SettleBefore: 6, OverdueBefore: 3,
-		OverdueAfter: 3, SuspendAfter: 3, RetainAfter: 3, PurgeAfter: 6,
+		AskAfter: 24, OverdueAfter: 3, SuspendAfter: 3, RetainAfter: 3, PurgeAfter: 6,
 		DefaultDepth: 3, MaxDepth: 6, FinalDepth: 3, SafeDepth: 20,
 		TipTolerance: 3, OpeningBlocks: 6, UnfundedAfter: 60, CoinbaseDepth: 100,
 	},
@@ -56,7 +57,7 @@ func public(n identity.Network) Margins {
 		Network:     n,
 		MinDuration: 1008, DefaultDuration: 4320, MaxDuration: 52_560,
 		RenewBefore: 1008, CloseBefore: 432, StopBefore: 288, SettleBefore: 144, OverdueBefore: 72,
-		OverdueAfter: 432, SuspendAfter: 432, RetainAfter: 432, PurgeAfter: 1008,
+		AskAfter: 144, OverdueAfter: 432, SuspendAfter: 432, RetainAfter: 432, PurgeAfter: 1008,
 		DefaultDepth: 3, MaxDepth: 6, FinalDepth: 6, SafeDepth: 144,
 		TipTolerance: 3, OpeningBlocks: 12, UnfundedAfter: 2016, CoinbaseDepth: 100,
 	}

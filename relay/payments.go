@@ -11,8 +11,8 @@ import (
 	"relaymarket/usage"
 )
 
-// When the relay asks for money: at this much unpaid, or half of the credit if that is more, and at
-// the latest when the credit is used up.
+// When the relay asks for money: at this much unpaid, or half of the credit if that is more, at the
+// latest when the credit is used up, and for any sum a day after the last payment.
 const minAsk usage.Sat = 1_000
 
 // askInterval is how often accounts are looked at; a request is made once per sum.
@@ -74,11 +74,11 @@ func (s *Server) requestPayment(ctx context.Context, c contract.Contract, again 
 		return err
 	}
 	total, unpaid := meter(acc)
-	if unpaid == 0 || unpaid < askAt(acc) && s.runner.Tip() < c.Summary().CloseUntil-min(c.Summary().CloseUntil, 6) {
+	if unpaid == 0 || unpaid < askAt(acc) && s.runner.Tip() < askFrom(c) {
 		return nil
 	}
-	if !again && total <= c.Asked().Amount {
-		return nil
+	if asked := c.Asked().Amount; !again && (total <= asked || unpaid < askAt(acc) && asked > c.Paid()) {
+		return nil // a small sum is asked for once
 	}
 	report, err := s.report(ctx, c.ID(), true)
 	if err != nil {
@@ -100,6 +100,13 @@ func (s *Server) requestPayment(ctx context.Context, c contract.Contract, again 
 func meter(a store.Account) (total, unpaid usage.Sat) {
 	total = min(a.ContractPrice+a.Owed.CeilSat(), a.Value)
 	return total, total - min(total, a.Paid)
+}
+
+// askFrom is the height from which any sum is worth a request: a day after the last payment, and before
+// the time for cooperation ends.
+func askFrom(c contract.Contract) usage.Height {
+	until := c.Summary().CloseUntil
+	return min(c.AskFrom(), until-min(until, 6))
 }
 
 func askAt(a store.Account) usage.Sat { return min(max(a.Credit/2, minAsk), a.Credit) }

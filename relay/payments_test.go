@@ -133,3 +133,35 @@ func TestPaymentIsAskedForWhenDue(t *testing.T) {
 	default:
 	}
 }
+
+// TestSmallSumsAreAskedForAfterADay: what is too little for a request is asked for, once, when no payment
+// has come for the time that stands for a day.
+func TestSmallSumsAreAskedForAfterADay(t *testing.T) {
+	r := start(t, t.TempDir(), dear(t))
+	p, bob := newPayer(t, r), newPerson(t, r)
+	c := p.open(200_000, 0)
+	w := p.draftOn(on(c), once, bob.key.Public(), noise(10))
+	must[*message.Written](p.person, w)
+	if _, _, err := bob.read(bob.request(digestOf(t, w, 0), 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	due := c.Terms().ContractPrice + p.state(c.ID()).Owed.CeilSat()
+	funded := p.runner.Tip() + 1 - usage.Height(c.Terms().Depth)
+	p.mine(int(funded + 23 - p.runner.Tip()))
+	time.Sleep(500 * time.Millisecond)
+	select {
+	case m := <-p.sess.Pushes():
+		if _, ok := p.hear(m).(*contract.RequestPayment); ok {
+			t.Fatal("it is asked for before its time")
+		}
+	default:
+	}
+	p.mine(1)
+	if m := p.pushed(); m.Amount < due || m.Amount > due+10 {
+		t.Fatalf("asked for %d sat, due are %d", m.Amount, due)
+	}
+	p.mine(4)
+	if got := p.state(c.ID()).State; got != "active" {
+		t.Fatalf("for so little the contract is %s", got)
+	}
+}
