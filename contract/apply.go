@@ -21,8 +21,8 @@ func (c Contract) Apply(e Event) (Contract, []Effect, error) {
 // consequences are the effects that follow from the difference of two contracts alone.
 func (c Contract) consequences(old Contract) []Effect {
 	out := c.newWatches(old)
-	if f := c.Funds(); c.signed() && f != old.Funds() {
-		out = append(out, Expose{f})
+	if c.signed() && (!old.signed() || c.standingFunds() != old.standingFunds()) {
+		out = append(out, Expose{c.Funds()}) // the digests in it are dear, and stand since the signature
 	}
 	if gone := old.Leases(); len(gone) > 0 && len(c.Leases()) == 0 {
 		out = append(out, Release{gone})

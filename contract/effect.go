@@ -116,9 +116,16 @@ func (c Contract) Funds() Funds {
 	if !c.complete() {
 		return Funds{}
 	}
+	f := c.standingFunds()
+	f.Contract, f.Terms = c.ID(), c.terms.Digest()
+	return f
+}
+
+// standingFunds is Funds without the digests, which nothing changes once the terms are complete.
+func (c Contract) standingFunds() Funds {
 	t := c.terms
 	f := Funds{
-		Contract: c.ID(), Terms: t.Digest(), State: c.State(), Service: c.Service(), Prices: t.Prices,
+		State: c.State(), Service: c.Service(), Prices: t.Prices,
 		Value: t.Value, ContractPrice: t.ContractPrice, Paid: c.paid, CreditLimit: t.CreditLimit,
 		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry, Notice: c.Arrears().Notice,
 	}

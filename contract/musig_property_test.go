@@ -52,6 +52,7 @@ func (l *life) closingStep() {
 // agreed to be, nobody is paid less than P less the fee, no nonce stands in two statements, and either
 // side gets out alone at any point.
 func TestAnyScheduleOfClosesConservesAndEnds(t *testing.T) {
+	t.Parallel()
 	ways := map[string]int{}
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newLife(rt)

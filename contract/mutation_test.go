@@ -239,7 +239,13 @@ func survives(t *testing.T, w *world, before Contract, victim *party, v Verified
 		agreed = max(agreed, closeDue) // what keyAsked asks for, now complete
 	}
 	w.other(victim).deaf = true
-	for w.chain.tip() < w.client.c.terms.Expiry+30 {
+	e := w.client.c.terms
+	for w.chain.tip() < e.Expiry+30 {
+		if tip := w.chain.tip(); len(w.chain.pool) == 0 && (tip+8 < e.SettleFrom() || tip > e.Expiry+8) {
+			for range 5 { // blocks without interest may be left out
+				w.chain.mine(nil)
+			}
+		}
 		w.tell(victim, w.chain.mine(nil))
 	}
 	w.out(t, victim, agreed, m)

@@ -36,7 +36,7 @@ func (w *world) transition(r Role, from, to State, e Event) {
 	allSeen.note(r, from, by, to)
 }
 
-// allSeen is set while TestEveryTransitionHappens runs; no test of this package runs beside another.
+// allSeen is set while TestEveryTransitionHappens runs; no test of this package runs beside it.
 var allSeen seenTransitions
 
 // TestEveryTransitionHappens runs histories that between them go through every row of the table.
