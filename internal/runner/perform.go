@@ -103,23 +103,22 @@ func (r *Runner) broadcast(ctx context.Context, nonce contract.Nonce, e contract
 	return err
 }
 
-// bump gives the network a child of the own settlement that pays for both. Its fee is stored with
-// the contract, and a wallet that does not hold the payout script can only leave the settlement as
-// it is.
+// bump gives the network a child of the own settlement that pays for both: together with it where the node
+// takes them so, because a full mempool refuses the settlement alone. Its fee is stored with the contract, and a
+// wallet that does not hold the payout script can only leave the settlement as it is.
 func (r *Runner) bump(ctx context.Context, e contract.SignBump) error {
 	if !r.Wallet.Owns(e.Prevout.PkScript) {
 		r.Log.Warn("the settlement's fee is low, and its payout is not this wallet's: raise it with a child from the wallet that holds it",
 			"txid", e.Parent.TxHash().String())
 		return nil
 	}
-	op := e.Tx.TxIn[0].PreviousOutPoint
-	w, err := r.Wallet.SignOwn(e.Tx, map[wire.OutPoint]*wire.TxOut{op: e.Prevout}, []wire.OutPoint{op})
+	w, err := r.Wallet.SignChild(e.Tx, e.Parent)
 	if err != nil {
 		return err
 	}
 	tx := e.Tx.Copy()
-	tx.TxIn[0].Witness = w[op]
-	if err := r.Chain.Broadcast(ctx, tx); err != nil {
+	tx.TxIn[0].Witness = w
+	if err := chain.BroadcastPackage(ctx, r.Chain, []*wire.MsgTx{e.Parent, tx}); err != nil {
 		r.Log.Warn("the child that raises the settlement's fee was not taken; it is tried again with the next block",
 			"parent", e.Parent.TxHash().String(), "err", err)
 		return err

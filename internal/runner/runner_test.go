@@ -14,6 +14,7 @@ import (
 
 	"relaymarket/contract"
 	"relaymarket/identity"
+	"relaymarket/internal/chain"
 	"relaymarket/internal/chain/btcd"
 	"relaymarket/internal/code"
 	"relaymarket/internal/runner"
@@ -41,8 +42,9 @@ type side struct {
 	wallet *wallet.Wallet
 	store  *store.Relay
 	stop   func()
-	ahead  atomic.Int64 // nanoseconds that its clock is ahead
-	doubt  atomic.Bool  // its view of the chain is in doubt
+	ahead  atomic.Int64                      // nanoseconds that its clock is ahead
+	doubt  atomic.Bool                       // its view of the chain is in doubt
+	view   func(chain.Backend) chain.Backend // what the runner sees of its node; nil: all
 }
 
 func newSide(t *testing.T, n *btcdnode.Node, role contract.Role) *side {
@@ -87,9 +89,13 @@ func (s *side) start() {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("side", s.role.String())
 	}
+	seen := chain.Backend(back)
+	if s.view != nil {
+		seen = s.view(back)
+	}
 	s.r, err = runner.New(t.Context(), runner.Config{
 		Role: s.role, Key: s.key, Seed: s.seed, Network: identity.Regtest, Params: params, Store: s.store,
-		Chain: back, Wallet: s.wallet, Poll: 50 * time.Millisecond, OpenWait: openWait, Log: log,
+		Chain: seen, Wallet: s.wallet, Poll: 50 * time.Millisecond, OpenWait: openWait, Log: log,
 		Now: func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		Sound: func(context.Context) error {
 			if s.doubt.Load() {
@@ -166,6 +172,11 @@ func newPair(t *testing.T) *pair {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = n.Stop() })
+	return newPairOn(t, n)
+}
+
+func newPairOn(t *testing.T, n *btcdnode.Node) *pair {
+	t.Helper()
 	p := &pair{t: t, node: n, client: newSide(t, n, contract.Client), relay: newSide(t, n, contract.Relay)}
 	p.relay.offer = contract.OfferTerms{
 		Network: identity.Regtest, Relay: p.relay.key.Public(), Digest: identity.Digest{7},

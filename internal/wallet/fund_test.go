@@ -252,6 +252,46 @@ func TestSignOwnRefuses(t *testing.T) {
 	}
 }
 
+// TestSignChild signs a child of a transaction that nobody has seen, and of nothing else.
+func TestSignChild(t *testing.T) {
+	cfg := config(t)
+	w, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	_, script, err := w.NewAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := wire.NewMsgTx(2)
+	parent.AddTxIn(wire.NewTxIn(&wire.OutPoint{Index: 1}, nil, nil))
+	parent.AddTxOut(foreignOutput(t, 7_000))
+	parent.AddTxOut(wire.NewTxOut(5_000, script))
+	child := func(op wire.OutPoint, more ...wire.OutPoint) *wire.MsgTx {
+		tx := wire.NewMsgTx(2)
+		for _, op := range append(more, op) {
+			tx.AddTxIn(wire.NewTxIn(&op, nil, nil))
+		}
+		tx.AddTxOut(wire.NewTxOut(4_000, script))
+		return tx
+	}
+	mine := wire.OutPoint{Hash: parent.TxHash(), Index: 1}
+	if got, err := w.SignChild(child(mine), parent); err != nil || len(got) != 1 || len(got[0]) != 64 {
+		t.Errorf("%x, %v", got, err)
+	}
+	for name, op := range map[string]wire.OutPoint{
+		"a foreign output": {Hash: parent.TxHash()}, "no output": {Hash: parent.TxHash(), Index: 2}, "another parent": {Index: 1},
+	} {
+		if _, err := w.SignChild(child(op), parent); !errors.Is(err, ErrNotMine) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := w.SignChild(child(mine, wire.OutPoint{Index: 3}), parent); err == nil {
+		t.Error("a child with another input is signed")
+	}
+}
+
 func TestSend(t *testing.T) {
 	ctx := context.Background()
 	l := start(t, config(t))

@@ -48,6 +48,30 @@ func (w *Wallet) SignOwn(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut,
 	return out, err
 }
 
+// SignChild signs a transaction of one input that spends an own output of parent, and returns its witness. The
+// wallet need not have seen parent, which may be on its way into a block only because the child pays for
+// it: that output has the value and script that are signed for is what the outpoint commits to. The witness is as
+// SignOwn's. ErrNotMine when the output is not of parent or not paid to this wallet.
+func (w *Wallet) SignChild(tx, parent *wire.MsgTx) (wire.TxWitness, error) {
+	if len(tx.TxIn) != 1 {
+		return nil, fmt.Errorf("wallet: sign: a child of %d inputs", len(tx.TxIn))
+	}
+	op := tx.TxIn[0].PreviousOutPoint
+	if op.Hash != parent.TxHash() || int64(op.Index) >= int64(len(parent.TxOut)) {
+		return nil, fmt.Errorf("wallet: sign %v: %w", op, ErrNotMine)
+	}
+	s := &signer{tx: tx.Copy(), fetcher: txscript.NewMultiPrevOutFetcher(map[wire.OutPoint]*wire.TxOut{op: parent.TxOut[op.Index]})}
+	s.hashes = txscript.NewTxSigHashes(s.tx, s.fetcher)
+	var out wire.TxWitness
+	err := w.unlocked(func(v view, keys *waddrmgr.Manager) (err error) {
+		if out, err = s.sign(v, keys, 0); err != nil {
+			return fmt.Errorf("wallet: sign %v: %w", op, err)
+		}
+		return nil
+	})
+	return out, err
+}
+
 // unlocked opens the keys for the time of f, apart from those that follow the chain.
 func (w *Wallet) unlocked(f func(view, *waddrmgr.Manager) error) error {
 	return w.view(func(v view) error {
@@ -76,6 +100,12 @@ func (s *signer) input(v view, keys *waddrmgr.Manager, i int) (wire.TxWitness, e
 	if err := v.checkMine(op, out); err != nil {
 		return nil, err
 	}
+	return s.sign(v, keys, i)
+}
+
+// sign signs an input whose prevout is known to be true.
+func (s *signer) sign(v view, keys *waddrmgr.Manager, i int) (wire.TxWitness, error) {
+	out := s.fetcher.FetchPrevOutput(s.tx.TxIn[i].PreviousOutPoint)
 	addr, ok := managed(keys, v.addrs, out.PkScript, keys.ChainParams())
 	if !ok || !txscript.IsPayToTaproot(out.PkScript) {
 		return nil, ErrNotMine
