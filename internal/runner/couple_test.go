@@ -119,6 +119,7 @@ type program struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  chan struct{}
+	store  runner.Store
 	close  func() error
 	dead   bool // guarded by h.mu
 }
@@ -193,20 +194,19 @@ func (h *host) begin() {
 	h.t.Helper()
 	p := &program{h: h, ended: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	var s runner.Store
 	if h.role == contract.Relay {
 		x, err := store.OpenRelay(store.Options{Dir: "store", FS: h.fs, Size: tiny, Network: identity.Regtest, Relay: h.key.Public()})
 		check(h.t, err)
-		s, p.close = x, x.Close
+		p.store, p.close = x, x.Close
 	} else {
 		x, err := store.OpenClient(store.ClientOptions{Dir: "store", FS: h.fs, Size: tiny, Network: identity.Regtest, Owner: h.key.Public()})
 		check(h.t, err)
-		s, p.close = x, x.Close
+		p.store, p.close = x, x.Close
 	}
 	params, err := runner.Params(identity.Regtest)
 	check(h.t, err)
 	p.r, err = runner.New(p.ctx, runner.Config{
-		Role: h.role, Key: h.key, Seed: h.seed, Network: identity.Regtest, Params: params, Store: killingStore{s, p},
+		Role: h.role, Key: h.key, Seed: h.seed, Network: identity.Regtest, Params: params, Store: killingStore{p.store, p},
 		Chain: killingChain{h.chain, p}, Wallet: h.wallet, Poll: time.Second, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Policy: runner.Policy{
 			Offer:        func(d identity.Digest) (contract.OfferTerms, bool) { return h.offer, d == h.offer.Digest },
@@ -293,6 +293,20 @@ type couple struct {
 	chain         *double
 	client, relay *host
 	together      bool // whoever lives when the other has died dies too
+	record        bool // what is said is kept
+	said          []saying
+}
+
+// saying is a statement that was said.
+type saying struct {
+	from, to *host
+	what     identity.Signed
+}
+
+func (c *couple) note(from, to *host, s identity.Signed) {
+	if c.record && !s.IsZero() {
+		c.said = append(c.said, saying{from, to, s})
+	}
 }
 
 // moment is a point of a life at which both programs stand still: what is on their disks, and the chain.
@@ -356,7 +370,9 @@ func (c *couple) ask(ctx context.Context, from, to *host, s identity.Signed) (id
 	if err := sender.point("before a statement"); err != nil {
 		return identity.Signed{}, err
 	}
+	c.note(from, to, s)
 	answer, err := receiver.r.Receive(receiver.ctx, from.key.Public(), s)
+	c.note(to, from, answer)
 	if gone := sender.point("after a statement"); gone != nil {
 		return identity.Signed{}, gone
 	}
