@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // Options says how to start a node. The zero value is usable: a temporary
@@ -43,6 +44,25 @@ type Options struct {
 // cache), else one from PATH. The go command works only inside the module's
 // directory tree.
 func FindBinary(ctx context.Context) (string, error) {
+	found.Lock()
+	defer found.Unlock()
+	if isFile(found.path) {
+		return found.path, nil
+	}
+	path, err := findBinary(ctx)
+	if err == nil {
+		found.path = path
+	}
+	return path, err
+}
+
+// found is the last answer of FindBinary: the go command needs more time for it than a node for its start.
+var found struct {
+	sync.Mutex
+	path string
+}
+
+func findBinary(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "tool", "-n", "btcd").Output()
 	if path := strings.TrimSpace(string(out)); err == nil && isFile(path) {
 		return path, nil
@@ -104,9 +124,10 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// arguments are the node's flags. The cache is small because nothing on a test
-// chain needs the default of 250 MiB, and the client limits are large because a
-// whole market of processes shares one node.
+// arguments are the node's flags. The caches are small because nothing on a test
+// chain needs the defaults (250 MiB, and room for 100,000 signatures, which takes
+// longer to make than the rest of a start), and the client limits are large because
+// a whole market of processes shares one node.
 func arguments(dir string, ep endpoints, miningAddr string) []string {
 	args := []string{
 		"--regtest",
@@ -123,6 +144,7 @@ func arguments(dir string, ep endpoints, miningAddr string) []string {
 		"--limitfreerelay=0",
 		"--nostalldetect",
 		"--utxocachemaxsize=8",
+		"--sigcachemaxsize=1000",
 		"--rpcmaxclients=500",
 		"--rpcmaxwebsockets=500",
 		"--miningaddr=" + miningAddr,
