@@ -47,7 +47,7 @@ func newPayer(t *testing.T, r *running) *payer {
 	back, err := btcd.Dial(t.Context(), btcd.Config{Host: n.RPCHost(), User: n.RPCUser(), Pass: n.RPCPass(), Params: params})
 	must(err)
 	rpc := wallet.RPC{Host: n.RPCHost(), User: n.RPCUser(), Pass: n.RPCPass()}
-	w, err := wallet.Open(wallet.Config{Dir: t.TempDir(), Params: params, Seed: seed, Passphrase: pass, RPC: rpc, Birthday: time.Now()})
+	w, err := wallet.Open(wallet.Config{Dir: t.TempDir(), Params: params, Seed: seed, Passphrase: pass, RPC: rpc, Birthday: time.Now(), Fresh: true})
 	must(err)
 	p := &payer{person: &person{t: t, key: key}, wallet: w}
 	p.runner, err = runner.New(t.Context(), runner.Config{

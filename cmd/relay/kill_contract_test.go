@@ -85,7 +85,7 @@ func (p *payer) live(seed, pass []byte) {
 	back, err := btcd.Dial(p.t.Context(), btcd.Config{Host: n.RPCHost(), User: n.RPCUser(), Pass: n.RPCPass(), Params: params})
 	must(err)
 	rpc := wallet.RPC{Host: n.RPCHost(), User: n.RPCUser(), Pass: n.RPCPass()}
-	p.wallet, err = wallet.Open(wallet.Config{Dir: p.t.TempDir(), Params: params, Seed: seed, Passphrase: pass, RPC: rpc, Birthday: time.Now()})
+	p.wallet, err = wallet.Open(wallet.Config{Dir: p.t.TempDir(), Params: params, Seed: seed, Passphrase: pass, RPC: rpc, Birthday: time.Now(), Fresh: true})
 	must(err)
 	p.runner, err = runner.New(p.t.Context(), runner.Config{
 		Role: contract.Client, Key: p.key, Seed: seed, Network: identity.Regtest, Params: params, Store: s,

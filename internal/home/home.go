@@ -6,6 +6,8 @@
 //	DIR/NETWORK/phrase       recovery phrase, 0600; what must be backed up on paper
 //	DIR/NETWORK/identity     public key that phrase and passphrase must give
 //	DIR/NETWORK/wallet.key   random passphrase of the wallet database, 0600
+//	DIR/NETWORK/born         when the phrase was drawn; absent when it was given
+//	DIR/NETWORK/fresh        until the first wallet is made from a phrase that was drawn
 //	DIR/NETWORK/lock         held while a process runs
 //	DIR/NETWORK/store/       the store
 //	DIR/NETWORK/wallet/      the wallet
@@ -55,7 +57,8 @@ func Create(dir string, network identity.Network, s Secrets) (phrase string, key
 	}
 	var born []secret
 	if s.Phrase == "" {
-		born = []secret{{"born", time.Now().UTC().Format(time.RFC3339) + "\n"}}
+		now := time.Now().UTC().Format(time.RFC3339) + "\n"
+		born = []secret{{"born", now}, {"fresh", now}}
 		if s.Phrase, err = identity.NewPhrase(s.Rand); err != nil {
 			return "", key, err
 		}
@@ -203,15 +206,33 @@ const bornMargin = 30 * 24 * time.Hour
 // Birthday is a time before which nothing can have been paid to the seed, so that nobody has to
 // look; zero when that is not known, as for a phrase that was restored.
 func (h *Home) Birthday() time.Time {
-	raw, err := os.ReadFile(h.Path("born"))
-	if err != nil {
-		return time.Time{}
-	}
-	born, err := time.Parse(time.RFC3339, strings.TrimSpace(string(raw)))
+	born, err := h.born()
 	if err != nil {
 		return time.Time{}
 	}
 	return born.Add(-bornMargin)
+}
+
+func (h *Home) born() (time.Time, error) {
+	raw, err := os.ReadFile(h.Path("born"))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Parse(time.RFC3339, strings.TrimSpace(string(raw)))
+}
+
+// freshFor is how long a phrase that was drawn counts as fresh.
+const freshFor = time.Hour
+
+// TakeFresh tells, to the first who asks, whether no wallet can ever have been made from the phrase: it was drawn here,
+// and so lately that this is no old copy of the directory. Whoever is told so makes the wallet.
+func (h *Home) TakeFresh() bool {
+	if os.Remove(h.Path("fresh")) != nil || syncDir(h.dir) != nil {
+		return false
+	}
+	born, err := h.born()
+	age := time.Since(born)
+	return err == nil && age > -time.Minute && age < freshFor
 }
 
 // WalletPassphrase encrypts the wallet database: 32 random bytes.

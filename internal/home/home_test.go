@@ -39,6 +39,9 @@ func TestCreateOpenLock(t *testing.T) {
 	if age := time.Since(h.Birthday()); age < bornMargin || age > bornMargin+time.Hour {
 		t.Errorf("a new phrase is %s old", age)
 	}
+	if !h.TakeFresh() || h.TakeFresh() {
+		t.Error("a new phrase must be fresh, and once only")
+	}
 	other := t.TempDir()
 	if _, again, err := Create(other, identity.Regtest, Secrets{Phrase: phrase, Passphrase: "x", Rand: rand.Reader}); err != nil || again != key {
 		t.Fatalf("the phrase gives another identity: %v", err)
@@ -46,6 +49,30 @@ func TestCreateOpenLock(t *testing.T) {
 	restored, err := Open(other, identity.Regtest, "x")
 	if err != nil || !restored.Birthday().IsZero() {
 		t.Errorf("a restored phrase was born %v, %v", restored.Birthday(), err)
+	}
+	if restored.TakeFresh() {
+		t.Error("a phrase that was given is fresh")
+	}
+}
+
+// TestAnOldCopyIsNotFresh: a copy of a new directory that is put back later must search the chain.
+func TestAnOldCopyIsNotFresh(t *testing.T) {
+	for age, want := range map[time.Duration]bool{0: true, freshFor - time.Minute: true, freshFor + time.Minute: false, -time.Hour: false} {
+		dir := t.TempDir()
+		if _, _, err := Create(dir, identity.Regtest, Secrets{Rand: rand.Reader}); err != nil {
+			t.Fatal(err)
+		}
+		born := time.Now().Add(-age).UTC().Format(time.RFC3339)
+		if err := os.WriteFile(filepath.Join(dir, "regtest", "born"), []byte(born+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h, err := Open(dir, identity.Regtest, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := h.TakeFresh(); got != want {
+			t.Errorf("after %s: fresh %v", age, got)
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func newPeople(t *testing.T) *people {
 		_, _ = rand.Read(pass)
 		x.key, err = identity.FromSeed(x.seed, identity.Regtest)
 		check(t, err)
-		x.wallet, err = wallet.Open(wallet.Config{Dir: t.TempDir(), Params: params, Seed: x.seed, Passphrase: pass, Chain: view})
+		x.wallet, err = wallet.Open(wallet.Config{Dir: t.TempDir(), Params: params, Seed: x.seed, Passphrase: pass, Chain: view, Fresh: true})
 		check(t, err)
 	}
 	_, script, err := p.client.wallet.NewAddress()

@@ -81,7 +81,7 @@ func (s *side) start() {
 	back, err := btcd.Dial(t.Context(), btcd.Config{Host: s.node.RPCHost(), User: s.node.RPCUser(), Pass: s.node.RPCPass(), Params: params})
 	must(err)
 	s.wallet, err = wallet.Open(wallet.Config{
-		Dir: s.dir, Params: params, Seed: s.seed, Passphrase: s.pass,
+		Dir: s.dir, Params: params, Seed: s.seed, Passphrase: s.pass, Fresh: true,
 		RPC: wallet.RPC{Host: s.node.RPCHost(), User: s.node.RPCUser(), Pass: s.node.RPCPass()},
 	})
 	must(err)

@@ -95,7 +95,7 @@ func (w *Wallet) create(cfg Config, check []byte) error {
 		if tx.ReadBucket(ownBucket) != nil {
 			return nil
 		}
-		if err := w.createOwn(tx, check); err != nil {
+		if err := w.createOwn(tx, check, cfg.Fresh); err != nil {
 			return err
 		}
 		addrs, err := tx.CreateTopLevelBucket(addrBucket)
@@ -114,7 +114,7 @@ func (w *Wallet) create(cfg Config, check []byte) error {
 	})
 }
 
-func (w *Wallet) createOwn(tx walletdb.ReadWriteTx, check []byte) error {
+func (w *Wallet) createOwn(tx walletdb.ReadWriteTx, check []byte, fresh bool) error {
 	own, err := tx.CreateTopLevelBucket(ownBucket)
 	if err != nil {
 		return err
@@ -126,6 +126,11 @@ func (w *Wallet) createOwn(tx walletdb.ReadWriteTx, check []byte) error {
 	}
 	if err := own.Put(networkKey, networkBytes(w.params)); err != nil {
 		return err
+	}
+	if fresh {
+		if err := own.Put(recoveredKey, []byte{1}); err != nil {
+			return err
+		}
 	}
 	return own.Put(seedKey, check)
 }
@@ -158,6 +163,15 @@ func (w *Wallet) checkOwner(check []byte) error {
 		}
 		return nil
 	})
+}
+
+// takeUnused gives btcwallet's object that Open made to the first connection: once.
+func (w *Wallet) takeUnused() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	had := w.unused
+	w.unused = false
+	return had
 }
 
 // reopen builds btcwallet's object anew over the open database. btcwallet can be stopped only

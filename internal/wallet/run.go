@@ -102,9 +102,11 @@ func (w *Wallet) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.reopen(); err != nil {
-		client.Stop()
-		return fmt.Errorf("%w: %w", errDatabase, err)
+	if !w.takeUnused() {
+		if err := w.reopen(); err != nil {
+			client.Stop()
+			return fmt.Errorf("%w: %w", errDatabase, err)
+		}
 	}
 	anchor, err := w.rewind(ctx, client)
 	if err != nil {

@@ -41,6 +41,9 @@ type Config struct {
 	// Birthday is a time before the first coin of the seed; blocks before it, less 48 hours,
 	// are not searched. Zero means the first block that can hold a BIP86 coin.
 	Birthday time.Time
+	// Fresh says that the seed was drawn a moment ago and no wallet was ever made from it. A wallet that is made now
+	// does not search the chain for coins of the seed before it follows the chain, from Birthday on as always.
+	Fresh bool
 	// RPC is the btcd node to follow. It is first used by Run.
 	RPC RPC
 	// Chain is what to follow instead of RPC: any backend, for those who have no btcd node.
@@ -87,6 +90,8 @@ type Wallet struct {
 	mu     sync.RWMutex
 	inner  *btcwallet.Wallet
 	client connection
+	// unused: no connection has had inner yet.
+	unused bool
 	// searching: inner searches the chain for coins of the seed.
 	searching bool
 	// settled: this connection goes on from a finished search, its scan is finished, and all it saw is in the chain.
@@ -138,6 +143,7 @@ func (w *Wallet) load(cfg Config) error {
 	if err := w.reopen(); err != nil {
 		return err
 	}
+	w.unused = true
 	return w.edit(func(e edit) error {
 		return errors.Join(e.watch(external, watchAhead), e.watch(change, watchAhead))
 	})
