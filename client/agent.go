@@ -170,7 +170,7 @@ func (a *Agent) open(o Options) (err error) {
 	w := wallet.Config{
 		Dir: a.home.Path("wallet"), Params: a.params, Seed: a.home.Seed(), Passphrase: a.home.WalletPassphrase(),
 		Birthday: a.home.Birthday(), Fresh: a.home.TakeFresh(),
-		Log:      a.log, Now: a.now,
+		Log: a.log, Now: a.now,
 	}
 	if b := a.cfg.Bitcoin; b.Kind() == backends.Btcd {
 		w.RPC = wallet.RPC{Host: b.RPC, User: b.User, Pass: b.Pass, CertFile: b.Cert}

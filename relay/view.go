@@ -57,7 +57,7 @@ func (s *Server) openChain(ctx context.Context) (err error) {
 	w := wallet.Config{
 		Dir: s.home.Path("wallet"), Params: s.params, Seed: s.home.Seed(), Passphrase: s.home.WalletPassphrase(),
 		Birthday: s.home.Birthday(), Fresh: s.home.TakeFresh(),
-		Log:      s.log, Now: s.now,
+		Log: s.log, Now: s.now,
 	}
 	if b.Kind() == backends.Btcd {
 		w.RPC = wallet.RPC{Host: b.RPC, User: b.User, Pass: b.Pass, CertFile: b.Cert}
