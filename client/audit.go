@@ -99,7 +99,7 @@ func (a *Agent) audit(ctx context.Context, id usage.ContractID) (verdict, error)
 	t := l.contract.Terms()
 	result, err := usage.Reconcile(usage.Input{
 		Network: a.network, Relay: l.contract.Peer(), Client: a.Key(), Contract: l.contract.ID(), Terms: t.Digest(), Prices: t.Prices,
-		Now: a.nowMilli(), Report: l.report, Previous: l.previous, Rows: l.rows,
+		Now: a.nowMilli(), Purged: l.contract.PurgedFrom(), Report: l.report, Previous: l.previous, Rows: l.rows,
 		Orders: papers.Orders, Acks: papers.Acks, Deleted: papers.Deleted, Seen: papers.Seen, Policy: policy,
 	})
 	if err != nil {

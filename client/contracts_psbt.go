@@ -104,8 +104,7 @@ func (a *Agent) ContractImport(ctx context.Context, file []byte) (ContractInfo, 
 	}
 	for _, c := range a.runner.Contracts() {
 		switch funding := c.FundingTx(); {
-		case funding == nil:
-		case funding.TxHash() == tx.TxHash():
+		case funding != nil && funding.TxHash() == tx.TxHash():
 			return a.importFunding(ctx, c, file)
 		case c.CanExitBy(tx):
 			if c, err = a.runner.ImportExit(ctx, c.ID(), file); err != nil {

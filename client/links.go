@@ -282,8 +282,7 @@ func (a *Agent) heard(ctx context.Context, relay identity.PublicKey, p *message.
 	switch t := v.Header().Type; {
 	case !ok:
 	case t == identity.TypeContractNotice:
-		a.log.Warn("a relay says that a payment is missing", "contract", k.ID(), "what", sentence(k))
-		a.paymentRequested(ctx, k.ID())
+		return a.noticed(ctx, k, s)
 	case t == identity.TypeContractRequestPayment:
 		a.paymentRequested(ctx, k.ID())
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/store"
 )
@@ -69,4 +70,14 @@ func (a *Agent) keepPaper(ctx context.Context, e store.Evidence) error {
 		p.note(k, d)
 	}
 	return err
+}
+
+// noticed keeps a relay's notice of a missing payment, which it may have to answer for, and lets the payment be
+// looked at. One that is repeated is kept once.
+func (a *Agent) noticed(ctx context.Context, c contract.Contract, s identity.Signed) error {
+	a.log.Warn("a relay says that a payment is missing", "contract", c.ID(), "what", sentence(c))
+	a.paymentRequested(ctx, c.ID())
+	return a.keepPaper(ctx, store.Evidence{
+		Relay: c.Peer(), Contract: c.ID(), Saved: a.nowMilli(), Name: "notice of a missing payment: " + c.Arrears().Step.String(), Bytes: s.Bytes(),
+	})
 }

@@ -121,8 +121,9 @@ func (e Received) compareUpdates(c *Contract, m *Reestablish) error {
 		c.freeze(FrozenUpdate, e.Message)
 	}
 	if m.Amount > c.paid || m.N > c.n && m.Amount == c.paid {
+		before := c.paid
 		c.n, c.paid, c.ladder, c.report, c.update = m.N, m.Amount, ladder, m.Report, identity.Digest{}
-		c.paidMore()
+		c.paidMore(before)
 	}
 	return nil
 }
@@ -133,7 +134,7 @@ func (c *Contract) acknowledged(m *Reestablish) {
 		return
 	}
 	c.acked, c.stage = c.n, stageFunding
-	c.paidMore()
+	c.paidMore(0)
 	if !c.closing {
 		c.talk.pending = nil
 	}

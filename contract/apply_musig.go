@@ -277,7 +277,18 @@ func (c *Contract) ended() (final usage.Sat, order identity.Digest, ok bool) {
 	if c.agreed.complete() && c.agreed.both.IsZero() && (o.order.IsZero() || c.agreed.amount < o.amount) {
 		return c.agreed.amount, c.agreed.order, true
 	}
+	if !c.closePublished() { // only the client has the whole signature: until it is used, nothing more is paid
+		return min(o.amount, c.paid), o.order, !o.order.IsZero()
+	}
 	return o.amount, o.order, !o.order.IsZero()
+}
+
+// closePublished tells whether a close is in a mempool or in the chain.
+func (c *Contract) closePublished() bool {
+	if c.facts.spentAt > 0 {
+		return c.facts.spend.Kind == SpendClose
+	}
+	return c.facts.seen == SpendClose
 }
 
 // dropUpdate ends the waiting for a payment's acknowledgement: the close pays at least as much, and the

@@ -50,9 +50,10 @@ func decodeNotice(r Role, raw []byte) (notice, error) {
 
 // dues is what is known of a payment that does not come.
 type dues struct {
-	from    usage.Height // relay: the tip when the payment that is missing was asked for; 0 if none is
-	notices []notice     // of the present sequence, by step
-	paidAt  usage.Height // relay: the tip at the last payment that came; 0 before the first update after the opening
+	from    usage.Height       // relay: the tip when the payment that is missing was asked for; 0 if none is
+	notices []notice           // of the present sequence, by step
+	paidAt  usage.Height       // relay: the tip at the last payment that came; 0 before the first update after the opening
+	purged  identity.UnixMilli // client: when the first notice of a purge was made
 }
 
 // Arrears is the last step that was taken about an unpaid sum; the zero value where none was.
@@ -101,7 +102,7 @@ func (c Contract) NextNotice() (Step, usage.Height, bool) {
 	}
 	k := len(c.dues.notices)
 	if k == 0 {
-		return StepOverdue, c.dues.from + m.notice(StepOverdue), c.dues.from > 0
+		return StepOverdue, c.demandedAt() + m.notice(StepOverdue), c.dues.from > 0
 	}
 	last := c.dues.notices[k-1]
 	return last.Step + 1, last.Since + m.notice(last.Step+1), last.Step < lastStep
@@ -154,7 +155,7 @@ func (e Notify) apply(c *Contract) ([]Effect, error) {
 	}
 	m := &Notice{
 		Common: c.common(e.Stamp), Contract: c.ID(), Step: step, N: c.n, Amount: p, Report: e.Report,
-		Before: c.dues.from, Since: c.tip,
+		Before: c.demandedAt(), Since: c.tip,
 	}
 	if k := len(c.dues.notices); k > 0 {
 		m.Before, m.Earlier = c.dues.notices[k-1].Since, c.dues.notices[k-1].digest
@@ -183,14 +184,16 @@ func (e Received) noticed(c *Contract, m *Notice) ([]Effect, error) {
 	if err := c.checkNotice(m); err != nil {
 		return nil, err
 	}
-	if err := c.refers(e.Message); err != nil {
-		return nil, err
-	}
+	// It need not refer to anything that this side still knows: it comes again as it was made, however late,
+	// and the notices are chained by themselves.
 	var earlier []notice
 	if m.Step > StepOverdue {
 		earlier = slices.Clone(c.dues.notices)
 	}
 	c.dues.notices = append(earlier, notice{*m, e.Message.digest, e.Message.signed.Bytes()})
+	if m.Step == StepPurged && c.dues.purged == 0 {
+		c.dues.purged = m.Time
+	}
 	return nil, nil
 }
 
@@ -225,6 +228,14 @@ func (c *Contract) checkNotice(m *Notice) error {
 	return nil
 }
 
+// demandedAt (relay) is the height of the request that was not paid; a reorganisation may have moved the
+// funding above it.
+func (c *Contract) demandedAt() usage.Height { return max(c.dues.from, c.facts.fundedAt) }
+
+// PurgedFrom (client) is when the relay first gave notice that it purges, by its clock; 0: it never did.
+// No PURGE row may be older.
+func (c Contract) PurgedFrom() identity.UnixMilli { return c.dues.purged }
+
 // demanded (relay) begins the time after which a notice is due.
 func (c *Contract) demanded() {
 	if c.dues.from == 0 {
@@ -232,17 +243,23 @@ func (c *Contract) demanded() {
 	}
 }
 
-// paidMore ends a arrears that the payment clears. On the relay's side any payment begins the time
-// of what is still missing anew.
-func (c *Contract) paidMore() {
+// paidMore ends arrears that the payment clears. On the relay's side a payment of at least half of what
+// was missing begins the time of the rest anew; less does not, or a satoshi now and then would hold off every notice.
+func (c *Contract) paidMore(before usage.Sat) {
+	if c.paid <= before {
+		return
+	}
 	if k := len(c.dues.notices); k > 0 && c.paid >= c.dues.notices[k-1].Amount {
 		c.dues.notices = nil
 	}
-	c.dues.from = 0
-	if c.role == Relay {
-		c.dues.paidAt = c.tip
+	if c.role != Relay {
+		return
 	}
-	if c.role == Relay && c.asked.Amount > c.paid {
-		c.demanded()
+	c.dues.paidAt = c.tip
+	switch {
+	case c.asked.Amount <= c.paid:
+		c.dues.from = 0
+	case c.dues.from > 0 && c.paid-before >= c.asked.Amount-c.paid:
+		c.dues.from = max(c.tip, 1)
 	}
 }

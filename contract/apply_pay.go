@@ -78,11 +78,9 @@ func (e Received) paymentUpdate(c *Contract, m *PaymentUpdate) ([]Effect, error)
 	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
-	raised := m.Amount > c.paid
+	before := c.paid
 	c.n, c.paid, c.ladder, c.report, c.update = m.N, m.Amount, ladder, m.Report, e.Message.digest
-	if raised {
-		c.paidMore()
-	}
+	c.paidMore(before)
 	return c.answer(&PaymentAck{
 		Common: c.common(e.Stamp), Contract: m.Contract, N: m.N, Amount: m.Amount, Update: e.Message.digest,
 	})
@@ -123,7 +121,7 @@ func (e Received) paymentAck(c *Contract, m *PaymentAck) ([]Effect, error) {
 		return nil, err
 	}
 	c.acked, c.stage = m.N, stageFunding
-	c.paidMore()
+	c.paidMore(0)
 	if !c.closing {
 		c.talk.pending = nil
 	}
@@ -145,7 +143,9 @@ func (e AskPayment) apply(c *Contract) ([]Effect, error) {
 		return nil, err
 	}
 	c.asked = Ask{c.n + 1, p, e.Report}
-	c.demanded()
+	if !e.Small {
+		c.demanded()
+	}
 	return []Effect{Send{raw}}, nil
 }
 

@@ -108,7 +108,8 @@ type Funds struct {
 	Closed bool
 	Final  usage.Sat
 	Order  identity.Digest
-	Notice identity.Digest // the relay's last notice, while a payment is missing
+	Step   Step            // what a missing payment has led to, whatever else the contract has come to since
+	Notice identity.Digest // the relay's notice of it
 }
 
 // Funds is the present state of the contract's account; zero until the terms are complete.
@@ -127,7 +128,7 @@ func (c Contract) standingFunds() Funds {
 	f := Funds{
 		State: c.State(), Service: c.Service(), Prices: t.Prices,
 		Value: t.Value, ContractPrice: t.ContractPrice, Paid: c.paid, CreditLimit: t.CreditLimit,
-		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry, Notice: c.Arrears().Notice,
+		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry, Step: c.Arrears().Step, Notice: c.Arrears().Notice,
 	}
 	if c.role == Relay {
 		f.Final, f.Order, f.Closed = c.ended()

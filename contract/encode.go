@@ -59,7 +59,8 @@ func (r *record) fields() []codec.Field {
 	f = append(f, c.joint.fields(c)...)
 	return append(f, codec.Optional(codec.Bool(170, &c.talk.anew)),
 		codec.Optional(codec.List(172, &r.notices, int(lastStep), maxNotice)), codec.Optional(codec.U32(174, &c.dues.from)),
-		codec.Optional(codec.U32(176, &c.dues.paidAt)))
+		codec.Optional(codec.U32(176, &c.dues.paidAt)),
+		codec.Optional(codec.U64(178, &c.dues.purged)))
 }
 
 // later are fields that records of the first version do not have; each is absent when it is zero.

@@ -90,6 +90,7 @@ type Pay struct {
 type AskPayment struct {
 	Amount usage.Sat
 	Report identity.Digest
+	Small  bool // too small for a notice to follow
 	Stamp  Stamp
 }
 

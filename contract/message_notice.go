@@ -40,7 +40,7 @@ type Notice struct {
 	Step     Step             // 72 step u8: 1 overdue, 2 suspended, 3 retained, 4 purged
 	N        uint32           // 74 n u32: the latest update that the relay has
 	Amount   usage.Sat        // 76 amount u64: the cumulative payment P that ends it
-	Report   identity.Digest  // 78 report[32], optional: the usage report that the sum comes from
+	Report   identity.Digest  // 78 report[32]: the usage report that the sum comes from
 	Before   usage.Height     // 80 before u32: at the first step the tip when the payment was asked for, else Since of the step before
 	Since    usage.Height     // 82 since u32: the relay's tip when it took the step
 	Earlier  identity.Digest  // 84 earlier[32], exactly at a later step: digest of the notice of the step before
@@ -51,7 +51,7 @@ func (m *Notice) kind() identity.Type { return identity.TypeContractNotice }
 func (m *Notice) body() []codec.Field {
 	return []codec.Field{
 		codec.Fixed(70, m.Contract[:]), codec.U8(72, &m.Step), codec.U32(74, &m.N), codec.U64(76, &m.Amount),
-		codec.Optional(codec.Fixed(78, m.Report[:])), codec.U32(80, &m.Before), codec.U32(82, &m.Since),
+		codec.Fixed(78, m.Report[:]), codec.U32(80, &m.Before), codec.U32(82, &m.Since),
 		codec.Optional(codec.Fixed(84, m.Earlier[:])),
 	}
 }
@@ -60,8 +60,8 @@ func (m *Notice) check() error {
 	switch {
 	case m.Step == StepNone || m.Step > lastStep:
 		return code.New(code.Malformed, "step %d of a notice", m.Step)
-	case m.N == 0 || m.N > maxSeq || m.Amount == 0:
-		return code.New(code.Malformed, "a notice after update %d for %d sat", m.N, m.Amount)
+	case m.N == 0 || m.N > maxSeq || m.Amount == 0 || m.Report.IsZero():
+		return code.New(code.Malformed, "a notice after update %d for %d sat on report %s", m.N, m.Amount, m.Report.Short())
 	case m.Before == 0 || m.Since < m.Before:
 		return code.New(code.Malformed, "a step at height %d after one at %d", m.Since, m.Before)
 	case m.Earlier.IsZero() != (m.Step == StepOverdue):

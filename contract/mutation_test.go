@@ -19,10 +19,10 @@ var free = map[identity.Type][]uint64{
 	identity.TypeContractRequestPayment: {66, 74, 76, 78, 68}, // an ask is a wish
 	identity.TypeContractPaymentUpdate:  {76},                 // the report; the caller says whose it is
 	identity.TypeContractAbort:          {70, 72},
-	identity.TypeContractReady:          {76},         // the sender's tip
-	identity.TypeContractCloseNonce:     {80},         // any nonce is as good
-	identity.TypeContractCloseSig:       {66},         // it names what it answers
-	identity.TypeContractNotice:         {66, 76, 78}, // outside the numbering; what it asks for is a wish
+	identity.TypeContractReady:          {76},             // the sender's tip
+	identity.TypeContractCloseNonce:     {80},             // any nonce is as good
+	identity.TypeContractCloseSig:       {66},             // it names what it answers
+	identity.TypeContractNotice:         {66, 68, 76, 78}, // outside the numbering; what it asks for is a wish
 }
 
 func isFree(k identity.Type, typ uint64, final bool) bool {
@@ -108,7 +108,7 @@ var attacks = map[string]func(failer) (*world, *party, *party, identity.Signed){
 	"notice": func(t failer) (*world, *party, *party, identity.Signed) {
 		w := steppedTo(t, StepOverdue)
 		w.mineTo(w.relay.c.Arrears().Next)
-		w.do(w.relay, Notify{Amount: 6_000, Stamp: w.stamp()})
+		w.do(w.relay, Notify{Amount: 6_000, Report: identity.Tagged("r"), Stamp: w.stamp()})
 		return w, w.relay, w.client, w.client.inbox[0]
 	},
 	"adopt": func(t failer) (*world, *party, *party, identity.Signed) {

@@ -211,7 +211,7 @@ func (l *life) step() {
 			p.sign.note(p)
 		}
 	case 24, 25:
-		l.wishRelay(Notify{Amount: l.sum("notify"), Stamp: l.stamp()})
+		l.wishRelay(Notify{Amount: l.sum("notify"), Report: identity.Tagged("r"), Stamp: l.stamp()})
 	default:
 		for range 1 + l.below(5, "blocks") {
 			l.chain.mine(func(*wire.MsgTx) bool { return l.below(4, "mined") > 0 })

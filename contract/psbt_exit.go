@@ -155,6 +155,9 @@ func (c Contract) CanExitBy(tx *wire.MsgTx) bool {
 
 // exitOf finds the way out that a transaction is, and builds it anew.
 func (c Contract) exitOf(theirs *wire.MsgTx) (exit, error) {
+	if len(theirs.TxIn) != 1 || len(theirs.TxOut) == 0 {
+		return exit{}, badPSBT("a way out has one input")
+	}
 	for _, build := range []func(uint64) (exit, error){c.refundExit, c.closeExit, c.sweepExit} {
 		x, err := build(MinFeeRate)
 		if err != nil || x.tx == nil || x.tx.TxIn[0].PreviousOutPoint != theirs.TxIn[0].PreviousOutPoint || x.tx.LockTime != theirs.LockTime {

@@ -113,6 +113,9 @@ func scanPSBT(raw []byte) (*wire.MsgTx, error) {
 	if err != nil {
 		return nil, code.Wrap(code.BadPSBT, err, "its unsigned transaction")
 	}
+	if len(tx.TxIn) == 0 || len(tx.TxOut) == 0 {
+		return nil, badPSBT("a transaction of %d inputs and %d outputs", len(tx.TxIn), len(tx.TxOut))
+	}
 	for i, n := range []int{1: len(tx.TxIn), 2: len(tx.TxOut)} {
 		for range n {
 			if _, err := s.table(i); err != nil {

@@ -21,9 +21,19 @@ func (s *Server) takeSteps(ctx context.Context) error {
 	defer done()
 	again := time.NewTicker(s.ask)
 	defer again.Stop()
-	var seen usage.Height
+	m, err := contract.MarginsOf(s.net)
+	if err != nil {
+		return err
+	}
+	var seen, level usage.Height
 	for {
-		if tip := s.runner.Tip(); tip != seen {
+		tip := s.runner.Tip()
+		if h := s.runner.Health(); level == 0 && h.Err == nil && h.Last.Height == h.NodeTip.Height && usage.Height(h.Last.Height) == tip {
+			level = tip
+		}
+		// The blocks in which this relay was away are not held against its clients: until it has been here for some,
+		// nobody could pay.
+		if tip != seen && level > 0 && tip >= level+m.OverdueAfter/3 && s.viewDoubt.Load() == nil {
 			seen = tip
 			for _, c := range s.runner.Contracts() {
 				s.mayNotify(ctx, c)
@@ -60,8 +70,11 @@ func (s *Server) notify(ctx context.Context, c contract.Contract) error {
 	if err != nil {
 		return err
 	}
+	if _, compared := s.compared.Load(c.ID()); step == contract.StepPurged && acc.LogEpoch > 0 && !compared {
+		return nil // the store was restored: what the client has paid since the copy comes with its record
+	}
 	total, unpaid := meter(acc)
-	if unpaid == 0 || step == contract.StepOverdue && unpaid < askAt(acc) {
+	if unpaid == 0 || unpaid < askAt(acc) {
 		return nil
 	}
 	report, err := s.report(ctx, c.ID(), true)
@@ -69,7 +82,8 @@ func (s *Server) notify(ctx context.Context, c contract.Contract) error {
 		return err
 	}
 	d := identity.StatementDigest(identity.TypeUsageReport, report.Statement)
-	m, err := s.runner.Notify(ctx, c.ID(), total, d)
+	// As with a close, the last part that the client's audit may see otherwise is not insisted on.
+	m, err := s.runner.Notify(ctx, c.ID(), total-unpaid*closeTolerance/100, d)
 	if code.Of(err) == code.NotDue {
 		return nil
 	} else if err != nil {
@@ -129,4 +143,15 @@ func owingSentence(c contract.Contract) string {
 		s += fmt.Sprintf("; the next step is at height %d", a.Next)
 	}
 	return s
+}
+
+// noteCompared remembers that a client has shown its record of a contract.
+func (s *Server) noteCompared(signed identity.Signed) {
+	m, err := contract.Decode(signed.Statement)
+	if err != nil {
+		return
+	}
+	if r, ok := m.(*contract.Reestablish); ok {
+		s.compared.Store(r.Contract, true)
+	}
 }

@@ -85,7 +85,7 @@ func (s *Server) requestPayment(ctx context.Context, c contract.Contract, again 
 		return err
 	}
 	d := identity.StatementDigest(identity.TypeUsageReport, report.Statement)
-	ask, err := s.runner.AskPayment(ctx, c.ID(), total, d)
+	ask, err := s.runner.AskPayment(ctx, c.ID(), total, unpaid < askAt(acc), d)
 	if err != nil || ask.IsZero() {
 		return err
 	}

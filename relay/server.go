@@ -87,6 +87,7 @@ type Server struct {
 	room   *semaphore.Weighted
 
 	clockWrong atomic.Bool            // by the last look; see expire
+	compared   sync.Map               // usage.ContractID of contracts whose client has shown its record since the start
 	purged     sync.Map               // usage.ContractID to the identity.Digest of the notice that was carried out
 	viewDoubt  atomic.Pointer[string] // by the last look; see watchView
 }

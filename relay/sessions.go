@@ -85,7 +85,9 @@ func (s *Server) sayPending(sess *session.Server) {
 		sess.Push(&message.Contract{Statement: p.Bytes()})
 	}
 	for _, c := range s.runner.Of(sess.Identity()) {
-		s.repeatNotices(sess, c)
+		if c.Payable() {
+			s.repeatNotices(sess, c)
+		}
 		s.mayRequestPayment(context.Background(), c, true)
 	}
 }

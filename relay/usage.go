@@ -135,6 +135,7 @@ func (s *Server) contract(ctx context.Context, by identity.PublicKey, m *message
 	if err != nil {
 		return nil, err
 	}
+	s.noteCompared(signed)
 	if reply.IsZero() {
 		return &message.OK{}, nil
 	}

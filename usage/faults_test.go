@@ -205,7 +205,15 @@ var faultCases = []faultCase{
 		s.now = o.NotAfter + 1
 		s.rawRow(RowInput{Kind: RowWrite, Bytes: o.TotalBytes, Receipt: identity.Digest{1}, Evidence: s.hold(raw, err, []RecordFacts{s.facts("client", "bob", 500, simDay, 1, false)}).Bytes()})
 	}},
+	{"a purge without notice", "E", func(s *sim, k []*kept) {
+		s.rawRow(RowInput{Kind: RowPurge, Bytes: k[0].facts.Billable(), Receipt: k[0].receipt.Digest(), Record: k[0].facts.Digest, Accepted: k[0].accepted})
+	}},
+	{"a purge before its notice", "E", func(s *sim, k []*kept) {
+		s.in.Purged = s.now + 1
+		s.rawRow(RowInput{Kind: RowPurge, Bytes: k[0].facts.Billable(), Receipt: k[0].receipt.Digest(), Record: k[0].facts.Digest, Accepted: k[0].accepted})
+	}},
 	{"a record purged twice", "F", func(s *sim, k []*kept) {
+		s.in.Purged = s.now
 		for _, bytes := range []uint64{k[0].facts.Billable(), 0} {
 			s.rawRow(RowInput{Kind: RowPurge, Bytes: bytes, Receipt: k[0].receipt.Digest(), Record: k[0].facts.Digest, Accepted: k[0].accepted})
 		}

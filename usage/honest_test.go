@@ -92,6 +92,9 @@ func (h *history) Purge(t *rapid.T) {
 	if !h.isLive(k) {
 		return
 	}
+	if h.in.Purged == 0 {
+		h.in.Purged = h.now
+	}
 	h.append(RowInput{Kind: RowPurge, Bytes: k.facts.Billable(), Receipt: k.receipt.Digest(), Record: k.facts.Digest, Accepted: k.accepted})
 	h.closed(k, h.now)
 }

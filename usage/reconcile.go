@@ -53,6 +53,7 @@ type Input struct {
 	Prices   Prices             // of the terms
 	Start    identity.UnixMilli // of the service; rows before it are outside
 	Until    identity.UnixMilli // end of the service; 0: open
+	Purged   identity.UnixMilli // time of the relay's first notice of a purge; 0: none came
 	Now      identity.UnixMilli
 
 	Report   VerifiedUsageReport

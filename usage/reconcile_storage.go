@@ -28,8 +28,11 @@ func (a *audit) closeOne(i int, r Row, c *custody) fault {
 		return fault{ClassReceipts, "its record is not one of its receipt"}
 	}
 	var f fault
-	if r.Kind == RowDelete {
+	switch {
+	case r.Kind == RowDelete:
 		f = a.deleteEvidence(i, k)
+	case a.in.Purged == 0 || r.Time < a.in.Purged:
+		f = fault{ClassNoEvidence, "the relay had given no notice of a purge"}
 	}
 	closed := k.closed
 	if !closed {

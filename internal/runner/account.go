@@ -46,12 +46,12 @@ func accountState(f contract.Funds, held bool) store.AccountState {
 	case f.Closed, f.State == contract.StateFailed:
 		return store.AccountClosed
 	}
-	switch f.State {
-	case contract.StateOverdue, contract.StateSuspended:
+	switch f.Step { // a client cannot lift it by bringing the contract into another state
+	case contract.StepOverdue, contract.StepSuspended:
 		return store.AccountSuspended
-	case contract.StateRetained:
+	case contract.StepRetained:
 		return store.AccountRetained
-	case contract.StatePurged:
+	case contract.StepPurged:
 		return store.AccountPurged
 	}
 	return store.AccountHeld // frozen, or ended by this relay: what it has promised it keeps

@@ -295,7 +295,7 @@ func (c *couple) pay(sum usage.Sat) {
 func (c *couple) askAndPay(sum usage.Sat) {
 	c.t.Helper()
 	c.reach("the relay has asked", func() bool { a, _ := c.client.live(); return a.Asked().Amount == sum }, func() error {
-		s, err := c.relay.prog.r.AskPayment(c.relay.prog.ctx, c.id(), sum, identity.Digest{})
+		s, err := c.relay.prog.r.AskPayment(c.relay.prog.ctx, c.id(), sum, false, identity.Digest{})
 		if err != nil {
 			return err
 		}

@@ -102,6 +102,9 @@ func (r *Runner) ImportFunding(ctx context.Context, nonce contract.Nonce, raw []
 	if c, err = r.step(ctx, nonce, contract.SignedFunding{Witnesses: w, Key: a.key, Stamp: a.stamp}, nil); err != nil {
 		return c, err
 	}
+	if r.Signed != nil {
+		r.Signed(c)
+	}
 	err = r.drive(ctx, nonce, ex)
 	c, _ = r.ByNonce(nonce)
 	return c, err

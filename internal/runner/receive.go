@@ -74,10 +74,10 @@ func (r *Runner) say(ctx context.Context, id usage.ContractID, event func(contra
 	return sent[len(sent)-1], nil
 }
 
-// AskPayment (relay) makes a request for a cumulative payment.
-func (r *Runner) AskPayment(ctx context.Context, id usage.ContractID, amount usage.Sat, report identity.Digest) (identity.Signed, error) {
+// AskPayment (relay) makes a request for a cumulative payment. No notice ever follows one for a small sum.
+func (r *Runner) AskPayment(ctx context.Context, id usage.ContractID, amount usage.Sat, small bool, report identity.Digest) (identity.Signed, error) {
 	return r.say(ctx, id, func(c contract.Contract, a acting) contract.Event {
-		return contract.AskPayment{Amount: amount, Report: report, Stamp: a.stamp}
+		return contract.AskPayment{Amount: amount, Report: report, Small: small, Stamp: a.stamp}
 	})
 }
 
