@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -207,7 +208,7 @@ func (h *host) begin() {
 	check(h.t, err)
 	p.r, err = runner.New(p.ctx, runner.Config{
 		Role: h.role, Key: h.key, Seed: h.seed, Network: identity.Regtest, Params: params, Store: killingStore{p.store, p},
-		Chain: killingChain{h.chain, p}, Wallet: h.wallet, Poll: time.Second, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Chain: killingChain{h.chain, p}, Wallet: h.wallet, Poll: 20 * time.Millisecond, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Policy: runner.Policy{
 			Offer:        func(d identity.Digest) (contract.OfferTerms, bool) { return h.offer, d == h.offer.Digest },
 			MaxContracts: 10,
@@ -247,7 +248,7 @@ func (h *host) count(on bool) {
 }
 
 // level waits until the program has handled every block and looked for everything that it watches, or is dead.
-func (h *host) level(d *double) {
+func (h *host) level(d ground) {
 	h.t.Helper()
 	if h.prog == nil {
 		return
@@ -287,10 +288,19 @@ func (h *host) state() contract.State {
 	return c.State()
 }
 
+// ground is the chain of a life: a double, or a node.
+type ground interface {
+	chain.Backend
+	mine() // a block of what waits
+	wake() // whoever follows looks again
+	// spender is the transaction that spends an output of the chain, in a block or not.
+	spender(op wire.OutPoint) (chainhash.Hash, bool)
+}
+
 // couple is a life: a client, a relay, the line between them and a chain.
 type couple struct {
 	t             *testing.T
-	chain         *double
+	chain         ground
 	client, relay *host
 	together      bool // whoever lives when the other has died dies too
 	record        bool // what is said is kept
@@ -324,10 +334,16 @@ func (p *people) born() moment {
 // again lives on from a moment, as often as wanted.
 func (m moment) again(t *testing.T) *couple {
 	t.Helper()
-	c := &couple{t: t, chain: m.chain.clone()}
-	c.client = &host{person: m.p.client, t: t, chain: c.chain, fs: m.client.CrashClone(vfs.CrashCloneCfg{})}
-	c.relay = &host{person: m.p.relay, t: t, chain: c.chain, fs: m.relay.CrashClone(vfs.CrashCloneCfg{})}
-	c.relay.offer, c.relay.client = offerOf(m.p.relay.key.Public()), c.client
+	return m.p.couple(t, m.chain.clone(), m.client.CrashClone(vfs.CrashCloneCfg{}), m.relay.CrashClone(vfs.CrashCloneCfg{}))
+}
+
+// couple starts both programs on a chain and two disks.
+func (p *people) couple(t *testing.T, g ground, client, relay *vfs.MemFS) *couple {
+	t.Helper()
+	c := &couple{t: t, chain: g}
+	c.client = &host{person: p.client, t: t, chain: g, fs: client}
+	c.relay = &host{person: p.relay, t: t, chain: g, fs: relay}
+	c.relay.offer, c.relay.client = offerOf(p.relay.key.Public()), c.client
 	for _, h := range c.hosts() {
 		h.begin()
 	}
@@ -338,7 +354,7 @@ func (m moment) again(t *testing.T) *couple {
 // pause ends both programs.
 func (c *couple) pause(p *people) moment {
 	c.end()
-	return moment{p, c.chain, c.client.fs, c.relay.fs}
+	return moment{p, c.chain.(*double), c.client.fs, c.relay.fs}
 }
 
 func offerOf(relay identity.PublicKey) contract.OfferTerms {

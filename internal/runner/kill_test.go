@@ -99,7 +99,13 @@ type death struct {
 // live lives from a moment to the end. It gives the points that the side which may die has passed in the first stage.
 func (m moment) live(t *testing.T, name string, first []func(*couple), e ending, d death) (points []string) {
 	t.Helper()
-	c := m.again(t)
+	return m.again(t).live(name, nil, first, e, d)
+}
+
+// live is the same with stages before the first that counts.
+func (c *couple) live(name string, before, first []func(*couple), e ending, d death) (points []string) {
+	t := c.t
+	t.Helper()
 	defer c.end()
 	victim := c.client
 	if d.role == contract.Relay {
@@ -111,6 +117,9 @@ func (m moment) live(t *testing.T, name string, first []func(*couple), e ending,
 			t.Logf("%s: %+v: %s", name, d, victim.killed)
 		}
 	}()
+	for _, stage := range before {
+		stage(c)
+	}
 	victim.count(len(first) > 0 || e.kind != contract.SpendRefund) // which counts from E on
 	for i, stage := range first {
 		stage(c)
@@ -407,8 +416,15 @@ func (c *couple) books(e ending) {
 	if s.Kind != contract.SpendRefund && (s.Relay+s.Fee != 6000 || a.Paid() != 6000 || a.Updates() != 3) {
 		c.t.Fatalf("%d sat in update %d are paid, in the chain %+v", a.Paid(), a.Updates(), s)
 	}
+	if _, err := c.client.prog.r.Pay(context.Background(), c.id(), 9000, identity.Digest{}, nil); err == nil {
+		c.t.Fatal("a closed contract takes a payment")
+	}
+	d, counted := c.chain.(*double)
+	if !counted {
+		return
+	}
 	var client, relay, other int64
-	for _, coin := range c.chain.coins {
+	for _, coin := range d.coins {
 		switch script := coin.out.PkScript; {
 		case c.client.wallet.Owns(script):
 			client += coin.out.Value
@@ -418,10 +434,7 @@ func (c *couple) books(e ending) {
 			other += coin.out.Value
 		}
 	}
-	if client+relay+c.chain.fees != 500_000 || other != 0 || relay != int64(s.Relay) {
-		c.t.Fatalf("the client has %d, the relay %d, somebody %d, miners %d, of 500000", client, relay, other, c.chain.fees)
-	}
-	if _, err := c.client.prog.r.Pay(context.Background(), c.id(), 9000, identity.Digest{}, nil); err == nil {
-		c.t.Fatal("a closed contract takes a payment")
+	if client+relay+d.fees != 500_000 || other != 0 || relay != int64(s.Relay) {
+		c.t.Fatalf("the client has %d, the relay %d, somebody %d, miners %d, of 500000", client, relay, other, d.fees)
 	}
 }

@@ -17,10 +17,19 @@ import (
 )
 
 // shared is a node for the tests that leave it in order: starting one takes longer than they do.
-var shared struct {
+var shared sharedNode
+
+type sharedNode struct {
 	once sync.Once
 	node *btcdnode.Node
 	err  error
+}
+
+// start starts the node for the first test that needs it.
+func (s *sharedNode) start(t *testing.T) {
+	t.Helper()
+	s.once.Do(func() { s.node, s.err = btcdnode.Start(t.Context(), btcdnode.Options{Blocks: 150}) })
+	check(t, s.err)
 }
 
 func TestMain(m *testing.M) {
@@ -34,10 +43,7 @@ func TestMain(m *testing.M) {
 // sharedPair is a pair on the shared node.
 func sharedPair(t *testing.T) *pair {
 	t.Helper()
-	shared.once.Do(func() { shared.node, shared.err = btcdnode.Start(t.Context(), btcdnode.Options{Blocks: 150}) })
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
+	shared.start(t)
 	return newPairOn(t, shared.node)
 }
 

@@ -75,7 +75,7 @@ func TestFault45NothingAfterTheEndOfService(t *testing.T) {
 		check(t, err)
 		return a.State
 	}
-	for c.chain.height()+1 < int(k.Terms().ServiceUntil()) {
+	for c.client.prog.r.Tip()+1 < k.Terms().ServiceUntil() {
 		check(t, c.block())
 	}
 	if !k.Service() || account() != store.AccountActive {
