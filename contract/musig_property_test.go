@@ -55,13 +55,7 @@ func TestAnyScheduleOfClosesConservesAndEnds(t *testing.T) {
 	t.Parallel()
 	ways := map[string]int{}
 	rapid.Check(t, func(rt *rapid.T) {
-		l := newLife(rt)
-		l.deliver()
-		for range 3 {
-			l.chain.mine(nil)
-			l.sync(l.client)
-			l.sync(l.relay)
-		}
+		l := newLife(rt, false)
 		for range 4 + l.below(25, "steps") {
 			l.closingStep()
 		}

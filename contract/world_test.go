@@ -360,7 +360,7 @@ func (w *world) other(p *party) *party {
 }
 
 // closely tells whether a step is looked at closely, which costs more than the step: the first forty of its
-// kind in this process are, and then one in eight. Thousands of histories take the same steps.
+// kind in this process are, and then one in sixteen. Thousands of histories take the same steps.
 func (w *world) closely(p *party, e Event) bool {
 	w.tries++
 	b, _ := e.(BlockConnected)
@@ -369,7 +369,7 @@ func (w *world) closely(p *party, e Event) bool {
 		kind += r.Message.message.kind().String()
 	}
 	n, _ := steps.LoadOrStore(kind, new(atomic.Int64))
-	return n.(*atomic.Int64).Add(1) <= 40 || w.tries%8 == 0
+	return n.(*atomic.Int64).Add(1) <= 40 || w.tries%16 == 0
 }
 
 // steps counts the steps of each kind in this process.
