@@ -94,7 +94,7 @@ func TestFault45NothingAfterTheEndOfService(t *testing.T) {
 	if _, err := c.client.prog.r.Pay(ctx, k.ID(), 6000, identity.Digest{}, c.exchange); code.Of(err) != code.BadDeadline {
 		t.Fatalf("a payment: %v", err)
 	}
-	if _, err := c.relay.prog.r.AskPayment(ctx, k.ID(), 6000, identity.Digest{}); code.Of(err) != code.BadDeadline {
+	if _, err := c.relay.prog.r.AskPayment(ctx, k.ID(), 6000, false, identity.Digest{}); code.Of(err) != code.BadDeadline {
 		t.Fatalf("asking for one: %v", err)
 	}
 	c.reach("both have closed", c.both(contract.StateClosed), c.block)
