@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"relaymarket/contract"
+	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/usage"
 )
@@ -87,13 +88,13 @@ func (a *Agent) keepRecoveries() {
 	}
 }
 
-// locate looks on the boards for the relay of a recovered contract. Without it the refund remains.
-func (a *Agent) locate(ctx context.Context, c contract.Contract) {
-	if known, err := a.addresses(ctx, c.Peer()); err == nil && len(known) > 0 {
+// locate looks on the boards for a relay of which no address is known. Without it the refund remains.
+func (a *Agent) locate(ctx context.Context, relay identity.PublicKey) {
+	if known, err := a.addresses(ctx, relay); err == nil && len(known) > 0 {
 		return
 	}
 	if _, problems, err := a.collect(ctx, nil); err != nil || len(problems) > 0 {
-		a.log.Warn("the relay of a recovered contract is looked for on boards", "relay", c.Peer().Name(), "err", err, "problems", problems)
+		a.log.Warn("a relay is looked for on boards", "relay", relay.Name(), "err", err, "problems", problems)
 	}
 }
 
@@ -110,6 +111,6 @@ func (a *Agent) Recover(ctx context.Context, text string) (ContractInfo, error) 
 		return ContractInfo{}, err
 	}
 	a.signed(c)
-	a.locate(ctx, c)
+	a.locate(ctx, c.Peer())
 	return a.describe(ctx, c, nil), a.relaysChanged(ctx)
 }

@@ -182,7 +182,7 @@ func (a *Agent) enqueue(ctx context.Context, l letter, box parcel, p payer, at i
 	for i, run := range runs {
 		o, err := a.order(run, p, at)
 		if err == nil {
-			if i == len(runs)-1 {
+			if i == len(runs)-1 && l.kind != store.KindRecovery { // which has no epoch
 				o.Epochs, o.Flushed = []records.SendEpoch{box.epoch}, l.flushed
 			}
 			err = a.store.Enqueue(ctx, a.nowMilli(), o)

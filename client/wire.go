@@ -5,5 +5,5 @@ package client
 // here may use everything of the agent.
 func (a *Agent) wire() {
 	a.paymentRequested = a.onPaymentRequested
-	a.jobs = []job{{"payments", a.followMoney}, {"renewals", a.followRenewals}}
+	a.jobs = []job{{"payments", a.followMoney}, {"renewals", a.followRenewals}, {"recoveries", a.followCopies}}
 }

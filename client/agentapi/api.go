@@ -40,6 +40,7 @@ type API interface {
 	ContractCancel(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) (client.ContractInfo, error)
 	ContractRecovery(ctx context.Context, id usage.ContractID) (client.RecoveryInfo, error)
 	Recover(ctx context.Context, text string) (client.ContractInfo, error)
+	RecoverFrom(ctx context.Context, relays []identity.PublicKey) (client.Found, error)
 	ContractExport(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) ([]client.ContractPSBT, error)
 	ContractImport(ctx context.Context, file []byte) (client.ContractInfo, error)
 	Usage(ctx context.Context, id usage.ContractID, entries bool) (client.UsageInfo, error)
@@ -88,6 +89,7 @@ const (
 	nameContractCancel  = "contract-cancel"
 	nameRecovery        = "contract-recovery"
 	nameRecover         = "recover"
+	nameRecoverFrom     = "recover-from"
 	nameContractExport  = "contract-export"
 	nameContractImport  = "contract-import"
 	nameUsage           = "usage"
@@ -111,6 +113,9 @@ type (
 	contactRequest struct {
 		File  []byte `json:"file"`
 		Label string `json:"label"`
+	}
+	recoverFromRequest struct {
+		Relays []identity.PublicKey `json:"relays"`
 	}
 	recoverRequest struct {
 		Text string `json:"recovery"`

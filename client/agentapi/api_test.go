@@ -167,6 +167,7 @@ func TestErrorsKeepCodeAndText(t *testing.T) {
 			_, err := x.ContractRenewPreview(ctx, client.RenewRequest{Contract: id})
 			return err
 		},
+		"found":   func(x agentapi.API) error { _, err := x.RecoverFrom(ctx, nil); return err },
 		"auto":    func(x agentapi.API) error { _, err := x.ContractAutoRenew(ctx, id, 5); return err },
 		"balance": func(x agentapi.API) error { _, err := x.WalletBalance(ctx); return err },
 		"coins": func(x agentapi.API) error {

@@ -217,6 +217,11 @@ func (c *Client) Recover(ctx context.Context, text string) (client.ContractInfo,
 	return ask[client.ContractInfo](ctx, c, nameRecover, recoverRequest{text})
 }
 
+// RecoverFrom asks relays for the recoveries that are kept there.
+func (c *Client) RecoverFrom(ctx context.Context, relays []identity.PublicKey) (client.Found, error) {
+	return ask[client.Found](ctx, c, nameRecoverFrom, recoverFromRequest{relays})
+}
+
 // ContractExport gives PSBTs of what can be signed elsewhere.
 func (c *Client) ContractExport(ctx context.Context, id usage.ContractID, feeRateSatVB uint64) ([]client.ContractPSBT, error) {
 	return ask[[]client.ContractPSBT](ctx, c, nameContractExport, contractRequest{Contract: id, FeeRateSatVB: feeRateSatVB})

@@ -171,6 +171,9 @@ func contractVerbs() map[string]verb {
 		nameRecover: method(maxSmall, func(ctx context.Context, a API, r recoverRequest) (client.ContractInfo, error) {
 			return a.Recover(ctx, r.Text)
 		}),
+		nameRecoverFrom: method(maxSmall, func(ctx context.Context, a API, r recoverFromRequest) (client.Found, error) {
+			return a.RecoverFrom(ctx, r.Relays)
+		}),
 		nameContractCancel: method(maxSmall, func(ctx context.Context, a API, r contractRequest) (client.ContractInfo, error) {
 			return a.ContractCancel(ctx, r.Contract, r.FeeRateSatVB)
 		}),

@@ -29,6 +29,7 @@ const (
 	KindPiece            Kind = 2 // a chunk of an attachment
 	KindAcknowledgements Kind = 3 // records.MediaAcknowledgements
 	KindIdentity         Kind = 4 // records.MediaIdentity
+	KindRecovery         Kind = 5 // records.SuiteRecovery, to oneself
 )
 
 // OrderState is how far an order and its records have come.
