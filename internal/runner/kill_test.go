@@ -68,22 +68,22 @@ func (p *people) killAll(t *testing.T, from moment, name string, first []func(*c
 	}
 	total := 0
 	for _, role := range []contract.Role{contract.Client, contract.Relay} {
-		points := from.live(t, name, first, e, death{role: role})
+		points := from.points(t, name, first, e, role)
 		deaths := 0
-		for at := 1; at <= len(points); at += step {
-			from.live(t, name, first, e, death{role: role, at: at})
+		for at := 1; at <= points; at += step {
+			from.kill(t, name, first, e, death{role: role, at: at})
 			deaths++
 			switch at % 8 {
 			case 2: // it dies again while it makes up for the first death
-				from.live(t, name, first, e, death{role: role, at: at, thenIn: 1 + at%5})
+				from.kill(t, name, first, e, death{role: role, at: at, thenIn: 1 + at%5})
 				deaths += 2
 			case 6: // the other side dies with it
-				from.live(t, name, first, e, death{role: role, at: at, both: true})
+				from.kill(t, name, first, e, death{role: role, at: at, both: true})
 				deaths += 2
 			}
 		}
 		total += deaths
-		t.Logf("%s: %d points of the %v, %d deaths", name, len(points), role, deaths)
+		t.Logf("%s: %d points of the %v, %d deaths", name, points, role, deaths)
 	}
 	return total
 }
@@ -96,14 +96,40 @@ type death struct {
 	both   bool // the other side dies too, when it is next looked at
 }
 
-// live lives from a moment to the end. It gives the points that the side which may die has passed in the first stage.
-func (m moment) live(t *testing.T, name string, first []func(*couple), e ending, d death) (points []string) {
+// points counts the points of a side. Their number differs a little from life to life, because each side polls
+// its mempool when it likes: the fewest of three lives is what every life has, but for rare ones.
+func (m moment) points(t *testing.T, name string, first []func(*couple), e ending, role contract.Role) int {
+	t.Helper()
+	fewest := 0
+	for i := range 3 {
+		points, _ := m.live(t, name, first, e, death{role: role})
+		if n := len(points); i == 0 || n < fewest {
+			fewest = n
+		}
+	}
+	return fewest
+}
+
+// kill lives with a death, again where a life was over before it came to the point.
+func (m moment) kill(t *testing.T, name string, first []func(*couple), e ending, d death) {
+	t.Helper()
+	for range 5 {
+		if _, killed := m.live(t, name, first, e, d); killed {
+			return
+		}
+	}
+	t.Fatalf("%s: no point %d of the %v in five lives", name, d.at, d.role)
+}
+
+// live lives from a moment to the end. It gives the points that the side which may die has passed in the first stage, and
+// whether it died.
+func (m moment) live(t *testing.T, name string, first []func(*couple), e ending, d death) (points []string, killed bool) {
 	t.Helper()
 	return m.again(t).live(name, nil, first, e, d)
 }
 
 // live is the same with stages before the first that counts.
-func (c *couple) live(name string, before, first []func(*couple), e ending, d death) (points []string) {
+func (c *couple) live(name string, before, first []func(*couple), e ending, d death) (points []string, killed bool) {
 	t := c.t
 	t.Helper()
 	defer c.end()
@@ -134,10 +160,7 @@ func (c *couple) live(name string, before, first []func(*couple), e ending, d de
 	}
 	c.reach("both have closed", c.both(contract.StateClosed), c.block)
 	c.books(e)
-	if d.at > 0 && victim.killed == "" {
-		t.Fatalf("%s: no point %d of the %v", name, d.at, d.role)
-	}
-	return victim.points
+	return victim.points, victim.killed != ""
 }
 
 // reach does a thing until it is done. Whoever dies is started again, and both meet; without a death

@@ -103,7 +103,10 @@ func TestKilledOnANode(t *testing.T) {
 	p, g := peopleOn(t, shared.node, len(sample))
 	for _, x := range sample {
 		c := p.couple(t, g, vfs.NewCrashableMem(), vfs.NewCrashableMem())
-		points := c.live(fmt.Sprintf("stage %d", x.stage), stages[:x.stage], stages[x.stage:], endings[0], x.death)
+		points, killed := c.live(fmt.Sprintf("stage %d", x.stage), stages[:x.stage], stages[x.stage:], endings[0], x.death)
+		if !killed {
+			t.Fatalf("no point %d of the %v", x.death.at, x.death.role)
+		}
 		t.Logf("stage %d, %v: died at %q", x.stage, x.death.role, points[x.death.at-1])
 	}
 }
