@@ -11,6 +11,7 @@ import (
 // relay is to blame, and nothing may be taken for received.
 type ownFault struct{ error }
 
+// Unwrap gives the failure itself.
 func (f ownFault) Unwrap() error { return f.error }
 
 // over tells whether an error means that the session has ended or never was, so that nothing more

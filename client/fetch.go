@@ -297,13 +297,10 @@ func (a *Agent) take(ctx context.Context, relay identity.PublicKey, ds []downloa
 		return nil, held, err
 	case p.End && len(p.Data) == 0 && len(p.Header) == 0 && !p.Last:
 		return nil, false, nil
-	case d.done || int(p.Offset) != len(d.content) || len(d.content)+len(p.Data) > records.MaxContent:
-		return nil, false, code.New(code.Malformed, "the relay sends pieces out of order")
 	}
-	if len(p.Header) > 0 {
-		d.header = p.Header
+	if err := d.add(p, records.MaxContent); err != nil {
+		return nil, false, err
 	}
-	d.content = append(d.content, p.Data...)
 	if !p.Last {
 		return nil, false, nil
 	}
@@ -312,6 +309,18 @@ func (a *Agent) take(ctx context.Context, relay identity.PublicKey, ds []downloa
 		err = ownFault{err}
 	}
 	return more, held, err
+}
+
+// add takes a piece of a record of at most so many bytes. Code Malformed.
+func (d *download) add(p *message.ReadData, most int) error {
+	if d.done || int(p.Offset) != len(d.content) || len(d.content)+len(p.Data) > most {
+		return code.New(code.Malformed, "the relay sends pieces out of order, or too much")
+	}
+	if len(p.Header) > 0 {
+		d.header = p.Header
+	}
+	d.content = append(d.content, p.Data...)
+	return nil
 }
 
 // denied keeps a denial: it is the relay's word. held tells that the record may be had later.

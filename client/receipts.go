@@ -16,6 +16,7 @@ import (
 // the relay bills by it. The order stays in the queue.
 type falseReceipt struct{ error }
 
+// Unwrap gives what is wrong with the answer.
 func (f falseReceipt) Unwrap() error { return f.error }
 
 // falseReceipt keeps a receipt that does not fit as evidence. An error of this side is no fault of

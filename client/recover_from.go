@@ -1,9 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"relaymarket/contract"
 	"relaymarket/identity"
@@ -21,8 +23,12 @@ type Found struct {
 	Problems  []string       `json:"problems,omitempty"`
 }
 
-// maxCopies bounds how many records to oneself are read from one relay.
-const maxCopies = 1000
+const (
+	// maxCopies bounds how many records to oneself are read from one relay.
+	maxCopies = 1000
+	// maxCopySize bounds each, in bytes.
+	maxCopySize = records.MaxRecoveryText + maxHeader
+)
 
 // RecoverFrom asks relays for the recoveries that this identity has left there, and brings the contracts back as Recover does.
 // Where a relay is, the boards tell. The relays of contracts that are found are asked as well: what a relay keeps is about
@@ -49,13 +55,13 @@ func (a *Agent) RecoverFrom(ctx context.Context, relays []identity.PublicKey) (F
 		texts, err := a.recoveriesAt(ctx, relay)
 		if err != nil {
 			out.Problems = append(out.Problems, "relay "+relay.Name()+": "+code.Explain(err))
-			first = cmpErr(first, err)
+			first = cmp.Or(first, err)
 		}
 		for _, text := range texts {
 			i, err := a.Recover(ctx, text)
 			if err != nil {
 				out.Problems = append(out.Problems, "a recovery at relay "+relay.Name()+": "+code.Explain(err))
-				first = cmpErr(first, err)
+				first = cmp.Or(first, err)
 				continue
 			}
 			if !known[i.ID] {
@@ -68,15 +74,7 @@ func (a *Agent) RecoverFrom(ctx context.Context, relays []identity.PublicKey) (F
 	if len(out.Contracts) > 0 {
 		return out, nil
 	}
-	return out, cmpErr(first, code.New(code.NotFound, "no relay keeps a recovery of this identity"))
-}
-
-// cmpErr is the first error that there is.
-func cmpErr(first, err error) error {
-	if first != nil {
-		return first
-	}
-	return err
+	return out, cmp.Or(first, code.New(code.NotFound, "no relay keeps a recovery of this identity"))
 }
 
 // recoveriesAt reads the sealed texts that a relay keeps for this identity, the newest of each contract.
@@ -96,12 +94,12 @@ func (a *Agent) recoveriesAt(ctx context.Context, relay identity.PublicKey) ([]s
 		text, err := a.readCopy(ctx, c, relay, row)
 		if err != nil {
 			a.log.Info("a record to oneself is no recovery, or is not served", "relay", relay.Name(), "record", row.Digest.Short(), "err", err)
-			first = cmpErr(first, err)
+			first = cmp.Or(first, err)
 			continue
 		}
 		r, err := contract.OpenRecovery(a.home.Seed(), text)
 		if err != nil {
-			first = cmpErr(first, err)
+			first = cmp.Or(first, err)
 		} else if !seen[r.Terms.Nonce] {
 			seen[r.Terms.Nonce] = true
 			out = append(out, text)
@@ -123,8 +121,8 @@ func (a *Agent) ownRows(ctx context.Context, c *session.Client) ([]message.Row, 
 			return nil, err
 		}
 		for _, r := range p.Rows {
-			if r.From == a.Key() && r.To == a.Key() && r.Size <= records.MaxRecoveryText+maxHeader {
-				out = append([]message.Row{r}, out...)
+			if r.From == a.Key() && r.To == a.Key() && r.Size <= maxCopySize {
+				out = append(out, r)
 			}
 		}
 		if !p.More || usage.Arrival(p.Through) <= at {
@@ -132,6 +130,7 @@ func (a *Agent) ownRows(ctx context.Context, c *session.Client) ([]message.Row, 
 		}
 		at = usage.Arrival(p.Through)
 	}
+	slices.Reverse(out)
 	return out[:min(len(out), maxCopies)], nil
 }
 
@@ -143,7 +142,7 @@ func (a *Agent) readCopy(ctx context.Context, c *session.Client, relay identity.
 		return "", err
 	}
 	d := &ds[0]
-	if err := a.pull(ctx, c, m, d); err != nil {
+	if err := a.pull(ctx, c, relay, m, d); err != nil {
 		return "", errors.Join(err, a.store.DropRequest(ctx, relay, row.Digest))
 	}
 	v, err := a.checkHeader(d)
@@ -167,8 +166,8 @@ func (a *Agent) readCopy(ctx context.Context, c *session.Client, relay identity.
 	return records.ParseRecoveryContent(rec.Content())
 }
 
-// pull takes the answer to a read of one small record.
-func (a *Agent) pull(ctx context.Context, c *session.Client, m *message.Read, d *download) error {
+// pull takes the answer to a read of one small record. A denial is kept: it is the relay's word.
+func (a *Agent) pull(ctx context.Context, c *session.Client, relay identity.PublicKey, m *message.Read, d *download) error {
 	ctx, cancel := context.WithTimeout(ctx, stallTime)
 	defer cancel()
 	s, err := c.Stream(ctx, m)
@@ -189,16 +188,14 @@ func (a *Agent) pull(ctx context.Context, c *session.Client, m *message.Read, d 
 		case !ok || p.Index != 0:
 			return code.New(code.Malformed, "the relay answers read with %s", got.Type())
 		case len(p.Denial) > 0:
-			return code.New(code.NotFound, "the relay denies the record")
+			_, err := a.denied(ctx, relay, d, p.Denial)
+			return cmp.Or(err, code.New(code.NotFound, "the relay denies the record"))
 		case p.End && len(p.Data) == 0 && len(p.Header) == 0 && !p.Last:
 			continue
-		case d.done || int(p.Offset) != len(d.content) || len(d.content)+len(p.Data) > records.MaxRecoveryText+maxHeader:
-			return code.New(code.Malformed, "the relay sends pieces out of order, or too much")
 		}
-		if len(p.Header) > 0 {
-			d.header = p.Header
+		if err := d.add(p, maxCopySize); err != nil {
+			return err
 		}
-		d.content = append(d.content, p.Data...)
 		d.done = p.Last
 	}
 }

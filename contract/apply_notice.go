@@ -97,7 +97,7 @@ func (c Contract) Notices() [][]byte {
 // is missing, or no step is left.
 func (c Contract) NextNotice() (Step, usage.Height, bool) {
 	m, err := MarginsOf(c.terms.Network)
-	if err != nil || c.role != Relay || !c.State().payable() {
+	if err != nil || c.role != Relay || !c.Payable() {
 		return 0, 0, false
 	}
 	k := len(c.dues.notices)
@@ -107,9 +107,6 @@ func (c Contract) NextNotice() (Step, usage.Height, bool) {
 	last := c.dues.notices[k-1]
 	return last.Step + 1, last.Since + m.notice(last.Step+1), last.Step < lastStep
 }
-
-// payable tells whether payments are made and taken in a state.
-func (s State) payable() bool { return s == StateActive || s.Owing() }
 
 // AskFrom (relay) is the height from which any unpaid sum is asked for, however small: some time after
 // the last payment, or after the funding.
@@ -122,17 +119,7 @@ func (c Contract) AskFrom() usage.Height {
 }
 
 // Payable tells whether payments are made and taken now.
-func (c Contract) Payable() bool { return c.State().payable() }
-
-// Owing tells whether service is reduced until the client pays what it owes.
-func (s State) Owing() bool {
-	return s == StateOverdue || s == StateSuspended || s == StateRetained || s == StatePurged
-}
-
-// payableStates are those in which payments are made and taken.
-func payableStates(more ...State) []State {
-	return append([]State{StateActive, StateOverdue, StateSuspended, StateRetained, StatePurged}, more...)
-}
+func (c Contract) Payable() bool { return slices.Contains(payableStates(), c.State()) }
 
 // notice is after how many blocks a step may follow the one before, or the request.
 func (m Margins) notice(s Step) usage.Height {

@@ -233,11 +233,26 @@ func TestFault34MaliciousPSBT(t *testing.T) {
 		"two lines": []byte(base64.StdEncoding.EncodeToString(good)[:40] + "\n" + base64.StdEncoding.EncodeToString(good)[40:]),
 		"long":      make([]byte, maxPSBT+1),
 		"claims":    append([]byte(psbtMagic), 0xfe, 0xff, 0xff, 0xff, 0x7f),
+		"no input":  bareest(0, 1), "no output": bareest(1, 0),
 	} {
 		if _, _, err := readPSBT(bad); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 	}
+	c := active(t).client.c
+	for _, tx := range []*wire.MsgTx{newTx(0), {TxIn: []*wire.TxIn{{PreviousOutPoint: c.escrow()}}, LockTime: uint32(c.terms.Expiry)}} {
+		if c.CanExitBy(tx) {
+			t.Errorf("a way out with %d inputs and %d outputs", len(tx.TxIn), len(tx.TxOut))
+		}
+	}
+}
+
+// bareest is a PSBT of so many empty inputs and outputs.
+func bareest(ins, outs int) []byte {
+	tx := append([]byte{2, 0, 0, 0, byte(ins)}, make([]byte, 41*ins)...) // outpoint, no script, sequence
+	tx = append(append(tx, byte(outs)), make([]byte, 9*outs+4)...)       // value, no script, lock time
+	raw := append([]byte(psbtMagic), 1, 0, byte(len(tx)))
+	return append(append(raw, tx...), make([]byte, 1+ins+outs)...) // the ends of the tables
 }
 
 func FuzzReadPSBT(f *testing.F) {

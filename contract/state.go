@@ -83,6 +83,20 @@ func (s State) Live() bool {
 	return s.Owing()
 }
 
+// Owing tells whether service is reduced until the client pays what it owes.
+func (s State) Owing() bool {
+	switch s {
+	case StateOverdue, StateSuspended, StateRetained, StatePurged:
+		return true
+	}
+	return false
+}
+
+// payableStates are those in which payments are made and taken, and more.
+func payableStates(more ...State) []State {
+	return append([]State{StateActive, StateOverdue, StateSuspended, StateRetained, StatePurged}, more...)
+}
+
 // Over tells whether the escrow is spent, or will never be funded.
 func (s State) Over() bool {
 	switch s {

@@ -98,11 +98,11 @@ func (s *Server) notify(ctx context.Context, c contract.Contract) error {
 // each notice, and again after a restart.
 func (s *Server) purge(ctx context.Context, c contract.Contract) error {
 	c, err := s.runner.Contract(c.ID())
-	if err != nil || c.State() != contract.StatePurged {
-		return err
+	a := c.Arrears()
+	if err != nil || a.Step != contract.StepPurged || c.State().Over() {
+		return err // the step stands in whatever state the client has brought the contract to
 	}
-	last := c.Arrears().Notice
-	if done, ok := s.purged.Load(c.ID()); ok && done == last {
+	if done, ok := s.purged.Load(c.ID()); ok && done == a.Notice {
 		return nil
 	}
 	notices, err := s.runner.Notices(c)
@@ -114,7 +114,7 @@ func (s *Server) purge(ctx context.Context, c contract.Contract) error {
 		s.log.Warn("records are purged, because they were not paid", "contract", c.ID(), "records", n)
 	}
 	if err == nil {
-		s.purged.Store(c.ID(), last)
+		s.purged.Store(c.ID(), a.Notice)
 	}
 	return err
 }

@@ -11,20 +11,10 @@ import (
 	"relaymarket/usage"
 )
 
-// noticed takes what the relay pushes until a notice comes.
+// noticed waits for a notice of the relay.
 func (p *payer) noticed() contract.Notice {
 	p.t.Helper()
-	late := time.After(15 * time.Second)
-	for {
-		select {
-		case m := <-p.sess.Pushes():
-			if n, ok := p.hear(m).(*contract.Notice); ok {
-				return *n
-			}
-		case <-late:
-			p.t.Fatal("the relay gives no notice")
-		}
-	}
+	return *awaitPush[*contract.Notice](p)
 }
 
 // TestMissingPaymentStepByStep: a client uses its credit and does not pay. Step after step is told it by

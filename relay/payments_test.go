@@ -30,18 +30,24 @@ func noise(n int) []byte {
 
 func once(d *records.Draft) { d.MaxPulls = 1 }
 
-// pushed waits for a request of the relay; what else it says is taken on the way.
+// pushed waits for a request of the relay.
 func (p *payer) pushed() contract.RequestPayment {
+	p.t.Helper()
+	return *awaitPush[*contract.RequestPayment](p)
+}
+
+// awaitPush waits until the relay says something of a kind; what else it says is taken on the way.
+func awaitPush[M contract.Message](p *payer) M {
 	p.t.Helper()
 	late := time.After(15 * time.Second)
 	for {
 		select {
 		case m := <-p.sess.Pushes():
-			if ask, ok := p.hear(m).(*contract.RequestPayment); ok {
-				return *ask
+			if said, ok := p.hear(m).(M); ok {
+				return said
 			}
 		case <-late:
-			p.t.Fatal("the relay asks for nothing")
+			p.t.Fatalf("the relay says no %T", *new(M))
 		}
 	}
 }

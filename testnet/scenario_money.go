@@ -175,15 +175,7 @@ func (s *Scenario) pay(ctx context.Context, c Command) (string, error) {
 // close CONTRACT [how=key-path|refund-payment|request]: by both signing as one, by a refund payment of the
 // client (the leaf), or as the relay asks.
 func (s *Scenario) close(ctx context.Context, c Command) (string, error) {
-	a, err := c.args(1)
-	if err != nil {
-		return "", err
-	}
-	k, err := s.agreementOf(a[0])
-	if err != nil {
-		return "", err
-	}
-	agent, err := s.agent(k.client)
+	agent, k, err := s.ofContract(c)
 	if err != nil {
 		return "", err
 	}
@@ -293,7 +285,7 @@ func (s *Scenario) escrowed() usage.Sat {
 
 // usage CONTRACT: the relay's report, and the kinds of its rows in their order.
 func (s *Scenario) usage(ctx context.Context, c Command) (string, error) {
-	agent, k, err := s.auditor(c)
+	agent, k, err := s.ofContract(c)
 	if err != nil {
 		return "", err
 	}
@@ -312,7 +304,8 @@ func (s *Scenario) usage(ctx context.Context, c Command) (string, error) {
 	return out, nil
 }
 
-func (s *Scenario) auditor(c Command) (*client.Agent, *agreement, error) {
+// ofContract is the contract that a command names alone, with its client's agent.
+func (s *Scenario) ofContract(c Command) (*client.Agent, *agreement, error) {
 	a, err := c.args(1)
 	if err != nil {
 		return nil, nil, err
@@ -328,7 +321,7 @@ func (s *Scenario) auditor(c Command) (*client.Agent, *agreement, error) {
 // audit CONTRACT: the classes of rows that are billed for anything, and what is due. How many rows also wait for a proof
 // of storage is left out: that depends on how many seconds a run takes.
 func (s *Scenario) audit(ctx context.Context, c Command) (string, error) {
-	agent, k, err := s.auditor(c)
+	agent, k, err := s.ofContract(c)
 	if err != nil {
 		return "", err
 	}

@@ -10,15 +10,7 @@ import (
 
 // renew CONTRACT deposit= as=: the next contract with the same relay.
 func (s *Scenario) renew(ctx context.Context, c Command) (string, error) {
-	a, err := c.args(1)
-	if err != nil {
-		return "", err
-	}
-	k, err := s.agreementOf(a[0])
-	if err != nil {
-		return "", err
-	}
-	agent, err := s.agent(k.client)
+	agent, k, err := s.ofContract(c)
 	if err != nil {
 		return "", err
 	}
@@ -47,15 +39,7 @@ func (s *Scenario) follows(k *agreement, info client.ContractInfo, c Command) st
 
 // auto CONTRACT sat=: the agent may renew it by itself, within so many satoshi.
 func (s *Scenario) auto(ctx context.Context, c Command) (string, error) {
-	a, err := c.args(1)
-	if err != nil {
-		return "", err
-	}
-	k, err := s.agreementOf(a[0])
-	if err != nil {
-		return "", err
-	}
-	agent, err := s.agent(k.client)
+	agent, k, err := s.ofContract(c)
 	if err != nil {
 		return "", err
 	}

@@ -52,5 +52,8 @@ func (m *Memory) Addr() net.Addr { return memoryAddr{} }
 
 type memoryAddr struct{}
 
+// Network implements net.Addr.
 func (memoryAddr) Network() string { return "memory" }
-func (memoryAddr) String() string  { return "agent" }
+
+// String implements net.Addr.
+func (memoryAddr) String() string { return "agent" }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,10 +16,8 @@ import (
 )
 
 func contractOpen(o *options) *cobra.Command {
-	var r client.OpenRequest
-	var deposit, prepaid, loss, auto satFlag
-	var duration blocksFlag
-	var yes, wait, dry bool
+	var x openFlags
+	var auto satFlag
 	var cold coldFlags
 	cmd := &cobra.Command{
 		Use: "open RELAY", Short: "Open a contract with a relay, after showing the most that you can lose",
@@ -41,7 +39,7 @@ relay-client contract import  goes on with it.`,
   relay-client contract open abcd2efgh3ijkl4m --dry-run --json`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			r.Deposit, r.Prepaid, r.MaxLoss, r.Duration = usage.Sat(deposit), usage.Sat(prepaid), usage.Sat(loss), usage.Height(duration)
+			r := x.request()
 			r.AutoRenew = usage.Sat(auto)
 			var err error
 			if r.Outside, err = cold.read(); err != nil {
@@ -57,29 +55,49 @@ relay-client contract import  goes on with it.`,
 				if err != nil {
 					return err
 				}
-				if dry {
+				if x.dry {
 					return o.show(cmd, p, func(w io.Writer) { printPreview(w, p) })
 				}
-				return s.openContract(ctx, r, p, yes, wait, cold.out)
+				return s.openContract(ctx, r, p, x, cold.out)
 			})
 		},
 	}
+	x.add(cmd, "value of the escrow in sat; 0: the least that the offer allows and that is not too small", "", "the network's default")
 	f := cmd.Flags()
-	f.Var(&deposit, "deposit", "value of the escrow in sat; 0: the least that the offer allows and that is not too small")
-	f.BoolVar(&r.Small, "small", false, "open it although fees take more than a tenth of the deposit")
-	f.Var(&prepaid, "prepaid", "pay this much in advance for use, in sat")
-	f.Var(&duration, "duration", "until expiry: blocks, or time like 30d, 4w, 1y; empty: the network's default")
-	f.Var(&loss, "max-loss", "refuse if more than this could be lost, in sat")
-	f.Uint64Var(&r.FeeRateSatVB, "feerate", 0, "sat per vB of the funding transaction (0: the node's estimate)")
 	f.Var(&auto, "auto-renew", "let the agent renew it by itself, each time for at most this much out of the wallet, in sat")
-	f.StringArrayVar(&r.Sources, "source", nil, "board to look for the offer on (repeatable)")
-	f.Uint64Var((*uint64)(&r.MaxStorage), "max-storage", 0, "refuse dearer storage, in msat per GiB and day")
-	f.Uint64Var((*uint64)(&r.MaxEgress), "max-egress", 0, "refuse dearer egress, in msat per GiB")
+	f.StringArrayVar(&x.r.Sources, "source", nil, "board to look for the offer on (repeatable)")
+	f.Uint64Var((*uint64)(&x.r.MaxStorage), "max-storage", 0, "refuse dearer storage, in msat per GiB and day")
+	f.Uint64Var((*uint64)(&x.r.MaxEgress), "max-egress", 0, "refuse dearer egress, in msat per GiB")
 	cold.add(cmd)
-	f.BoolVar(&yes, "yes", false, "do not ask")
-	f.BoolVar(&wait, "wait", false, "wait until the contract is active")
-	f.BoolVar(&dry, "dry-run", false, "only show what it would cost")
 	return cmd
+}
+
+// openFlags are the flags of what opens a contract.
+type openFlags struct {
+	r                      client.OpenRequest
+	deposit, prepaid, loss satFlag
+	duration               blocksFlag
+	yes, wait, dry         bool
+}
+
+// add adds the flags; the texts say what their defaults are.
+func (x *openFlags) add(cmd *cobra.Command, deposit, prepaid, duration string) {
+	f := cmd.Flags()
+	f.Var(&x.deposit, "deposit", deposit)
+	f.BoolVar(&x.r.Small, "small", false, "open it although fees take more than a tenth of the deposit")
+	f.Var(&x.prepaid, "prepaid", "pay this much in advance for use, in sat"+prepaid)
+	f.Var(&x.duration, "duration", "until expiry: blocks, or time like 30d, 4w, 1y; empty: "+duration)
+	f.Var(&x.loss, "max-loss", "refuse if more than this could be lost, in sat")
+	f.Uint64Var(&x.r.FeeRateSatVB, "feerate", 0, "sat per vB of the funding transaction (0: the node's estimate)")
+	f.BoolVar(&x.yes, "yes", false, "do not ask")
+	f.BoolVar(&x.wait, "wait", false, "wait until the contract is active")
+	f.BoolVar(&x.dry, "dry-run", false, "only show what it would cost")
+}
+
+func (x *openFlags) request() client.OpenRequest {
+	r := x.r
+	r.Deposit, r.Prepaid, r.MaxLoss, r.Duration = usage.Sat(x.deposit), usage.Sat(x.prepaid), usage.Sat(x.loss), usage.Height(x.duration)
+	return r
 }
 
 func printPreview(w io.Writer, p client.OpenPreview) {
@@ -112,12 +130,14 @@ func printPreview(w io.Writer, p client.OpenPreview) {
 }
 
 // formatRate writes a fee rate of sat per 1,000 vB in sat per vB.
-func formatRate(rate uint64) string { return strconv.FormatFloat(float64(rate)/1000, 'f', -1, 64) }
+func formatRate(rate uint64) string {
+	return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%d.%03d", rate/1000, rate%1000), "0"), ".")
+}
 
 // openContract asks and opens. What was shown is the limit of what is accepted, should the offer
 // have changed in the meantime.
-func (s *session) openContract(ctx context.Context, r client.OpenRequest, p client.OpenPreview, yes, wait bool, psbt string) error {
-	if err := s.agreed(&r, p, yes); err != nil {
+func (s *session) openContract(ctx context.Context, r client.OpenRequest, p client.OpenPreview, x openFlags, psbt string) error {
+	if err := s.agreed(&r, p, x.yes); err != nil {
 		return err
 	}
 	c, err := busy(s, "opening", func() (client.ContractInfo, error) { return s.ContractOpen(ctx, r) })
@@ -127,7 +147,7 @@ func (s *session) openContract(ctx context.Context, r client.OpenRequest, p clie
 	if psbt != "" {
 		return s.toSign(ctx, c, psbt)
 	}
-	return s.opened(ctx, c, wait)
+	return s.opened(ctx, c, x.wait)
 }
 
 // agreed shows what a contract costs, asks, and binds the request to what was shown.

@@ -12,10 +12,8 @@ import (
 )
 
 func contractRenew(o *options) *cobra.Command {
-	var r client.OpenRequest
-	var deposit, prepaid, loss, auto satFlag
-	var duration blocksFlag
-	var yes, wait, dry bool
+	var x openFlags
+	var auto satFlag
 	cmd := &cobra.Command{
 		Use: "renew CONTRACT", Short: "Open the next contract with the same relay, in time or as a top-up",
 		Long: `renew opens a new contract with the relay of CONTRACT, by its present offer. It shows and asks what  contract open  does; deposit,
@@ -32,46 +30,36 @@ become dearer in any of its prices, the agent leaves it to you. --auto 0 takes t
 		Example: "  relay-client contract renew 3f9c --wait\n  relay-client contract renew 3f9c --deposit 200000 --dry-run\n  relay-client contract renew 3f9c --auto 60000",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			r.Deposit, r.Prepaid, r.MaxLoss, r.Duration = usage.Sat(deposit), usage.Sat(prepaid), usage.Sat(loss), usage.Height(duration)
 			return o.onContract(cmd, given[0], func(ctx context.Context, s *session, id usage.ContractID) error {
 				if cmd.Flags().Changed("auto") {
 					return s.autoRenew(ctx, id, usage.Sat(auto))
 				}
-				q := client.RenewRequest{Contract: id, Open: r}
+				q := client.RenewRequest{Contract: id, Open: x.request()}
 				p, err := busy(s, "reading offer and chain", func() (client.OpenPreview, error) { return s.ContractRenewPreview(ctx, q) })
 				if err != nil {
 					return err
 				}
-				if dry {
+				if x.dry {
 					return o.show(cmd, p, func(w io.Writer) { printPreview(w, p) })
 				}
-				return s.renewContract(ctx, q, p, yes, wait)
+				return s.renewContract(ctx, q, p, x)
 			})
 		},
 	}
-	f := cmd.Flags()
-	f.Var(&deposit, "deposit", "value of the next escrow in sat; 0: as of this contract")
-	f.BoolVar(&r.Small, "small", false, "open it although fees take more than a tenth of the deposit")
-	f.Var(&prepaid, "prepaid", "pay this much in advance for use, in sat; 0: as of this contract")
-	f.Var(&duration, "duration", "until expiry: blocks, or time like 30d, 4w, 1y; empty: as of this contract")
-	f.Var(&loss, "max-loss", "refuse if more than this could be lost, in sat")
-	f.Uint64Var(&r.FeeRateSatVB, "feerate", 0, "sat per vB of the funding transaction (0: the node's estimate)")
-	f.Var(&auto, "auto", "let the agent renew it by itself, for at most this much out of the wallet, in sat; 0: no more")
-	f.BoolVar(&yes, "yes", false, "do not ask")
-	f.BoolVar(&wait, "wait", false, "wait until the next contract is active")
-	f.BoolVar(&dry, "dry-run", false, "only show what it would cost")
+	x.add(cmd, "value of the next escrow in sat; 0: as of this contract", "; 0: as of this contract", "as of this contract")
+	cmd.Flags().Var(&auto, "auto", "let the agent renew it by itself, for at most this much out of the wallet, in sat; 0: no more")
 	return cmd
 }
 
-func (s *session) renewContract(ctx context.Context, q client.RenewRequest, p client.OpenPreview, yes, wait bool) error {
-	if err := s.agreed(&q.Open, p, yes); err != nil {
+func (s *session) renewContract(ctx context.Context, q client.RenewRequest, p client.OpenPreview, x openFlags) error {
+	if err := s.agreed(&q.Open, p, x.yes); err != nil {
 		return err
 	}
 	c, err := busy(s, "opening", func() (client.ContractInfo, error) { return s.ContractRenew(ctx, q) })
 	if err != nil {
 		return err
 	}
-	return s.opened(ctx, c, wait)
+	return s.opened(ctx, c, x.wait)
 }
 
 func (s *session) autoRenew(ctx context.Context, id usage.ContractID, budget usage.Sat) error {

@@ -92,20 +92,30 @@ type (
 	satFlag     usage.Sat
 )
 
+// Set implements pflag.Value: it reads what a person wrote.
 func (f *sizeFlag) Set(s string) (err error) {
 	n, err := parseSize(s)
 	*f = sizeFlag(n)
 	return err
 }
-func (f *sizeFlag) Type() string   { return "size" }
+
+// Type implements pflag.Value: the word for the value in the help.
+func (f *sizeFlag) Type() string { return "size" }
+
+// String implements pflag.Value.
 func (f *sizeFlag) String() string { return formatSize(uint64(*f)) }
 
+// Set implements pflag.Value: it reads what a person wrote.
 func (f *secondsFlag) Set(s string) (err error) {
 	n, err := parseSeconds(s)
 	*f = secondsFlag(n)
 	return err
 }
+
+// Type implements pflag.Value: the word for the value in the help.
 func (f *secondsFlag) Type() string { return "time" }
+
+// String implements pflag.Value.
 func (f *secondsFlag) String() string {
 	if *f == 0 {
 		return ""
@@ -113,12 +123,17 @@ func (f *secondsFlag) String() string {
 	return formatSeconds(uint64(*f))
 }
 
+// Set implements pflag.Value: it reads what a person wrote.
 func (f *blocksFlag) Set(s string) (err error) {
 	n, err := parseBlocks(s)
 	*f = blocksFlag(n)
 	return err
 }
+
+// Type implements pflag.Value: the word for the value in the help.
 func (f *blocksFlag) Type() string { return "blocks" }
+
+// String implements pflag.Value.
 func (f *blocksFlag) String() string {
 	if *f == 0 {
 		return ""
@@ -126,12 +141,17 @@ func (f *blocksFlag) String() string {
 	return fmt.Sprint(uint32(*f))
 }
 
+// Set implements pflag.Value: it reads what a person wrote.
 func (f *satFlag) Set(s string) (err error) {
 	n, err := parseSat(s)
 	*f = satFlag(n)
 	return err
 }
+
+// Type implements pflag.Value: the word for the value in the help.
 func (f *satFlag) Type() string { return "sat" }
+
+// String implements pflag.Value.
 func (f *satFlag) String() string {
 	if *f == 0 {
 		return ""

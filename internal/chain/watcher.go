@@ -51,6 +51,7 @@ type Health struct {
 // everything else.
 type handlerError struct{ err error }
 
+// Error is the handler's.
 func (e handlerError) Error() string { return e.err.Error() }
 
 func isHandlers(err error) bool {

@@ -86,6 +86,7 @@ type retryError struct {
 	after uint32
 }
 
+// Unwrap gives the error without the wait.
 func (e *retryError) Unwrap() error { return e.error }
 
 // WithRetry adds to an error how many milliseconds to wait before trying again. Nil stays

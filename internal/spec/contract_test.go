@@ -17,6 +17,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"relaymarket/contract"
+	"relaymarket/identity"
 	"relaymarket/internal/runner"
 	"relaymarket/usage"
 )
@@ -148,6 +149,20 @@ func spend(name string, out values, o output, tx *wire.MsgTx, value usage.Sat, k
 
 // decideTerms checks terms and computes all that follows from them, scripts and digests apart
 // from package contract, and fails where the two differ.
+// decideRecovery opens a recovery text with the phrase.
+func decideRecovery(in input) (values, error) {
+	seed, err := identity.Seed(in.text("phrase"), in.text("passphrase"))
+	if err != nil {
+		return nil, err
+	}
+	r, err := contract.OpenRecovery(seed, in.text("text"))
+	if err != nil {
+		return nil, err
+	}
+	terms, err := r.Terms.Encode()
+	return values{"terms": hex.EncodeToString(terms), "funding_txid_hash_order": hex.EncodeToString(r.Funding[:])}, err
+}
+
 func decideTerms(in input) (values, error) {
 	t, err := contract.DecodeTerms(in.bytes("terms"))
 	if err != nil {

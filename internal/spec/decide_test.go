@@ -30,7 +30,7 @@ func init() {
 		"attachment": decideAttachment, "receipt": decideReceipt, "row": decideRow, "log": decideLog,
 		"consistency": decideConsistency, "inclusion": decideInclusion, "report": decideReport,
 		"handshake": decideHandshake, "frame": decideFrame, "terms": decideTerms, "contract": decideContract,
-		"key_close": decideKeyClose, "partial_signature": decidePartial,
+		"key_close": decideKeyClose, "recovery_content": decideRecoveryContent, "recovery": decideRecovery, "partial_signature": decidePartial,
 	}
 }
 
@@ -218,6 +218,12 @@ func decidePad(in input) (values, error) {
 func decideUnpad(in input) (values, error) {
 	b, err := records.Unpad(in.bytes("padded"))
 	return values{"plain": hex.EncodeToString(b)}, err
+}
+
+// decideRecoveryContent reads the text from a content of suite 3.
+func decideRecoveryContent(in input) (values, error) {
+	s, err := records.ParseRecoveryContent(in.bytes("content"))
+	return values{"text": s}, err
 }
 
 // decideSealed opens the records of one epoch one after the other.

@@ -5,6 +5,7 @@ import (
 
 	"relaymarket/contract"
 	"relaymarket/identity"
+	"relaymarket/records"
 	"relaymarket/usage"
 )
 
@@ -35,7 +36,32 @@ func (m *maker) contracts() {
 		m.add("contract/"+name, "contract", "ok", "a "+name+" of one story, in which both sides are honest", signed(s))
 	}
 	m.terms()
+	m.recoveries()
 	m.badContracts()
+}
+
+// recoveries are what brings a contract back with the phrase alone, and how a relay keeps it.
+func (m *maker) recoveries() {
+	const phrase = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
+	seed := val(identity.Seed(phrase, ""))(m)
+	sealed := val(contract.Recovery{Terms: mainTerms(), Funding: [32]byte(identity.Tagged("spec/funding"))}.Seal(seed, [12]byte(filler(12))))(m)
+	add := func(name, expect, what, passphrase, text string) {
+		m.add("contract/recovery-"+name, "recovery", expect, what, values{"phrase": phrase, "passphrase": passphrase, "text": text})
+	}
+	add("ok", "ok", "the recovery text of a contract", "", sealed)
+	add("broken-line", "ok", "the same, typed in two lines", "", sealed[:40]+"\n  "+sealed[40:])
+	add("passphrase", "wallet_wrong_phrase", "another passphrase", "other", sealed)
+	add("prefix", "malformed", "it does not begin as it must", "", sealed[1:])
+	add("letter", "malformed", "a letter that is none of base64url", "", sealed[:60]+"!"+sealed[61:])
+	content := func(name, expect, what string, raw []byte) {
+		m.add("record/recovery-"+name, "recovery_content", expect, what, values{"content": text(raw)})
+	}
+	raw := val(records.RecoveryContent(sealed))(m)
+	content("ok", "ok", "a recovery text in a record to oneself", raw)
+	content("empty", "malformed", "suite 3 and no text", raw[:1])
+	content("space", "malformed", "a space in the text", append(bytes.Clone(raw), ' '))
+	content("suite", "unsupported", "another suite", replace(raw, 0, []byte{1}, 1))
+	content("long", "too_large", "a text of 4097 bytes", append([]byte{3}, bytes.Repeat([]byte("x"), 4097)...))
 }
 
 func (m *maker) terms() {

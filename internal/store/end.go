@@ -21,8 +21,10 @@ type end struct {
 	fatal func(error)
 }
 
-// Infof and Errorf drop pebble's chatter.
-func (end) Infof(string, ...any)  {}
+// Infof drops pebble's chatter.
+func (end) Infof(string, ...any) {}
+
+// Errorf drops pebble's chatter.
 func (end) Errorf(string, ...any) {}
 
 // Fatalf does not return to pebble.

@@ -81,13 +81,16 @@ func (r *Relay) unlink(ctx context.Context, now identity.UnixMilli, shard uint8,
 	if err := r.commit(ctx, now, false, jobs); err != nil {
 		return 0, err
 	}
-	n := 0
-	for _, e := range ended {
-		if e {
+	return count(ended), nil
+}
+
+func count(all []bool) (n int) {
+	for _, b := range all {
+		if b {
 			n++
 		}
 	}
-	return n, nil
+	return n
 }
 
 // unlinkRecord removes lists, digest and path of a record, if digest and path still lead to it

@@ -91,13 +91,7 @@ func (r *Relay) purgeRows(ctx context.Context, now identity.UnixMilli, shard uin
 	if err := r.commit(ctx, now, false, jobs); err != nil {
 		return 0, err
 	}
-	n := 0
-	for _, e := range ended {
-		if e {
-			n++
-		}
-	}
-	return n, nil
+	return count(ended), nil
 }
 
 // placesOf are the places of a contract's records among some rows.

@@ -41,16 +41,23 @@ type pipe struct {
 	limit int
 }
 
-func (p *pipe) Exporter() [32]byte   { return p.exporter }
-func (p *pipe) RemoteAddr() net.Addr { return p.remote }
-func (p *pipe) Opened() time.Time    { return p.opened }
+// Exporter implements Conn.
+func (p *pipe) Exporter() [32]byte { return p.exporter }
 
+// RemoteAddr implements Conn.
+func (p *pipe) RemoteAddr() net.Addr { return p.remote }
+
+// Opened implements Conn.
+func (p *pipe) Opened() time.Time { return p.opened }
+
+// SetLimit implements Conn.
 func (p *pipe) SetLimit(n int) {
 	p.mu.Lock()
 	p.limit = n
 	p.mu.Unlock()
 }
 
+// Read implements Conn.
 func (p *pipe) Read(ctx context.Context) ([]byte, error) {
 	select {
 	case f := <-p.in:
@@ -70,6 +77,7 @@ func (p *pipe) Read(ctx context.Context) ([]byte, error) {
 	}
 }
 
+// Write implements Conn.
 func (p *pipe) Write(ctx context.Context, frames ...[]byte) error {
 	for _, f := range frames {
 		if err := p.write(ctx, append([]byte(nil), f...)); err != nil {
@@ -104,6 +112,7 @@ func (p *pipe) ended() error {
 	return p.end.err
 }
 
+// Close implements Conn.
 func (p *pipe) Close(c code.Code, reason string) {
 	p.end.once.Do(func() {
 		if c == code.OK {

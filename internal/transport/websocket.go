@@ -34,10 +34,17 @@ func newConn(ws *websocket.Conn, ck *cork, w *wire, exporter [32]byte, b *buffer
 	return c
 }
 
-func (c *conn) SetLimit(n int)       { c.limit.Store(int64(n)) }
-func (c *conn) Exporter() [32]byte   { return c.exporter }
+// SetLimit implements Conn.
+func (c *conn) SetLimit(n int) { c.limit.Store(int64(n)) }
+
+// Exporter implements Conn.
+func (c *conn) Exporter() [32]byte { return c.exporter }
+
+// RemoteAddr implements Conn.
 func (c *conn) RemoteAddr() net.Addr { return c.wire.RemoteAddr() }
-func (c *conn) Opened() time.Time    { return c.wire.opened }
+
+// Opened implements Conn.
+func (c *conn) Opened() time.Time { return c.wire.opened }
 
 // Read borrows its buffer only once a frame has begun to arrive, so that an idle connection
 // holds none.
@@ -117,6 +124,7 @@ func (c *conn) Write(ctx context.Context, frames ...[]byte) error {
 // closeWait is how long Close waits for the peer's agreement.
 const closeWait = time.Second
 
+// Close implements Conn.
 func (c *conn) Close(cd code.Code, reason string) {
 	t := time.AfterFunc(closeWait, func() { c.wire.Conn.Close() })
 	defer t.Stop()

@@ -35,6 +35,7 @@ type rpcError struct {
 	Message string `json:"message"`
 }
 
+// Error is the node's number and words.
 func (e *rpcError) Error() string { return fmt.Sprintf("%d: %s", e.Code, e.Message) }
 
 // numberOf is the number of a node's own error, 0 for any other error.
