@@ -17,6 +17,10 @@ type box struct {
 type lists struct {
 	mu    sync.Mutex
 	known map[listName]*shardSet
+
+	// unsure tells that a commit has failed, of which a part may be there: what was asked
+	// meanwhile is asked again. Guarded by Relay.mu.
+	unsure bool
 }
 
 type listName struct {
@@ -52,7 +56,9 @@ func (s *shardSet) shards() []uint8 {
 	return out
 }
 
-// mark is called before a commit that puts something into the box.
+// mark is called before a commit that puts something into the box, and again before what was
+// committed is shown. A set that begins between the two may have asked the shard before it had
+// anything; one that begins later finds it there.
 func (l *lists) mark(b box) {
 	l.mu.Lock()
 	s := l.known[listName{b.kind, b.n}]
@@ -62,8 +68,7 @@ func (l *lists) mark(b box) {
 	}
 }
 
-// set finds or begins the set of a list. One that has begun is marked by commits, so that
-// nothing is missed while the shards are asked.
+// set finds or begins the set of a list. One that has begun is marked by commits.
 func (l *lists) set(name listName) *shardSet {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,6 +87,14 @@ func (l *lists) drop(name listName) {
 	l.mu.Lock()
 	delete(l.known, name)
 	l.mu.Unlock()
+}
+
+// reset forgets everything, once nothing is in doubt any more.
+func (l *lists) reset() {
+	l.mu.Lock()
+	l.known = nil
+	l.mu.Unlock()
+	l.unsure = false
 }
 
 // shardsOf tells in which shards a list has anything.

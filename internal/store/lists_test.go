@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -70,6 +71,50 @@ func checkArrivals(t *testing.T, p Page, want []usage.Arrival) {
 			t.Fatalf("row %d has arrival %d, want %d", i, r.Arrival, want[i])
 		}
 	}
+}
+
+// peeking is an engine that looks at the store in the middle of a commit.
+type peeking struct {
+	Engine
+	peek func() // before the next commit; nil: nothing
+}
+
+func (p *peeking) Commit(ctx context.Context, groups []Group) []error {
+	if f := p.peek; f != nil {
+		p.peek = nil
+		f()
+	}
+	return p.Engine.Commit(ctx, groups)
+}
+
+// TestListAskedDuringItsFirstCommit lets a receiver look for the first time just when the first
+// record for it is being committed: neither that one nor a later one may be hidden from it.
+func TestListAskedDuringItsFirstCommit(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.contract(alice)
+		w.fund(a)
+		w.do(w.order(a, w.record(draft{from: alice, to: carol, size: 10, pulls: 1}))) // so that there is something to look for
+		e := &peeking{Engine: w.r.engine}
+		w.r.engine = e
+		looked := false
+		e.peek = func() {
+			p, err := w.r.Inbox(ctx, bob, 0, 0, 10)
+			w.must(err)
+			checkArrivals(t, p, nil)
+			looked = true
+		}
+		var want []usage.Arrival
+		for range 2 {
+			r := w.record(draft{from: alice, to: bob, size: 10, pulls: 1})
+			want = append(want, w.do(w.order(a, r)).Arrived[0].Row.Arrival)
+			p, err := w.r.Inbox(ctx, bob, 0, 0, 10)
+			w.must(err)
+			checkArrivals(t, p, want)
+		}
+		if !looked {
+			t.Fatal("nobody looked")
+		}
+	})
 }
 
 func TestPagesNeverEndInsideEqualArrivals(t *testing.T) {

@@ -200,6 +200,7 @@ func (t *tx) commit() (map[int]bool, error) {
 		}
 		if err != nil {
 			t.Relay.last, t.Relay.clock = t.last, t.now // they may have been used
+			t.lists.unsure = true
 			undo(done, packed[i:])
 			return done, err
 		}
@@ -325,6 +326,12 @@ func (t *tx) publish() {
 		for _, d := range s.due {
 			r.schedule(d)
 		}
+		for _, b := range s.boxes { // again: a set that began since the first time may have asked too early
+			t.lists.mark(b)
+		}
+	}
+	if t.lists.unsure && len(t.doubt) == 0 {
+		t.lists.reset()
 	}
 	r.watermark.Store(uint64(t.last))
 	r.shown.Store(uint64(t.now))
