@@ -2,6 +2,7 @@ package contract
 
 import (
 	"bytes"
+	"sync"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
@@ -9,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/txscript/v2"
 
 	"relaymarket/internal/code"
+	"relaymarket/internal/codec"
 	"relaymarket/usage"
 )
 
@@ -84,15 +86,27 @@ func (t Terms) delayed() (taproot, error) {
 	if err != nil {
 		return taproot{}, badScript(err)
 	}
-	h, err := btcec.ParsePubKey(numsKey[:])
+	h, err := numsPoint()
 	if err != nil {
 		return taproot{}, badScript(err)
 	}
 	return buildTaproot(h, leaf, leaf)
 }
 
+// numsPoint is H as a point of the curve.
+var numsPoint = sync.OnceValues(func() (*btcec.PublicKey, error) { return btcec.ParsePubKey(numsKey[:]) })
+
+var (
+	aggregates memo[[2]Key, *btcec.PublicKey]
+	taproots   memo[string, taproot]
+)
+
 // aggregateKey is KeyAgg(KeySort(C, R)) of BIP327: the internal key of the escrow.
 func (t Terms) aggregateKey() (*btcec.PublicKey, error) {
+	return aggregates.get([2]Key{t.ClientKey, t.RelayKey}, t.aggregate)
+}
+
+func (t Terms) aggregate() (*btcec.PublicKey, error) {
 	c, err := t.ClientKey.point()
 	if err != nil {
 		return nil, err
@@ -108,8 +122,15 @@ func (t Terms) aggregateKey() (*btcec.PublicKey, error) {
 	return agg.PreTweakedKey, nil
 }
 
-// buildTaproot makes the output of internal key and leaves, opened for the leaf to spend by.
+// buildTaproot makes the output of internal key and leaves, opened for the leaf to spend by. What it gives is the caller's.
 func buildTaproot(internal *btcec.PublicKey, spend []byte, leaves ...[]byte) (taproot, error) {
+	of := codec.AppendList(nil, append([][]byte{internal.SerializeCompressed(), spend}, leaves...))
+	out, err := taproots.get(string(of), func() (taproot, error) { return computeTaproot(internal, spend, leaves) })
+	out.script, out.control, out.leaf.Script = bytes.Clone(out.script), bytes.Clone(out.control), bytes.Clone(out.leaf.Script)
+	return out, err
+}
+
+func computeTaproot(internal *btcec.PublicKey, spend []byte, leaves [][]byte) (taproot, error) {
 	taps := make([]txscript.TapLeaf, len(leaves))
 	for i, l := range leaves {
 		taps[i] = txscript.NewBaseTapLeaf(l)
