@@ -25,7 +25,7 @@ var backends = map[string]func(t *testing.T) chain.Backend{
 	},
 	"neutrino": func(t *testing.T) chain.Backend {
 		b, err := neutrino.New(neutrino.Config{
-			Dir: t.TempDir(), Params: &chaincfg.RegressionNetParams, Peers: []string{node.P2PAddr()}, BroadcastTimeout: 2 * time.Second,
+			Dir: t.TempDir(), Params: &chaincfg.RegressionNetParams, Peers: []string{node.P2PAddr()}, BroadcastTimeout: 500 * time.Millisecond,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -48,6 +48,13 @@ const (
 	stopPatience = 10 * time.Second
 )
 
+// reconnect is the pause before the first attempt to connect to a peer anew; the n-th waits n times as long, and five
+// minutes at most. Neutrino drops a peer that tells of a reorg block by block, because the first block of the new
+// branch has less work than the old branch: with one peer, its five seconds would come with every reorg.
+const reconnect = 500 * time.Millisecond
+
+func init() { light.ConnectionRetryInterval = reconnect }
+
 // Backend is a light client. It implements chain.Filtering.
 type Backend struct {
 	cfg   Config

@@ -17,7 +17,7 @@ func open(t *testing.T, node *btcdnode.Node) chain.Backend {
 	t.Helper()
 	b, err := New(Config{
 		Dir: t.TempDir(), Params: &chaincfg.RegressionNetParams, Peers: []string{node.P2PAddr()},
-		Timeout: 20 * time.Second, BroadcastTimeout: 2 * time.Second,
+		Timeout: 20 * time.Second, BroadcastTimeout: 500 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
