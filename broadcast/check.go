@@ -86,6 +86,8 @@ func (o *Offer) checkMoney() error {
 		return code.New(code.BadAmount, "deposits from %d to %d sat", o.MinDeposit, o.MaxDeposit)
 	case o.CreditLimit > o.MaxDeposit:
 		return code.New(code.BadAmount, "a credit of %d sat above the largest deposit", o.CreditLimit)
+	case o.MaxCollateral > o.MaxDeposit:
+		return code.New(code.BadAmount, "a collateral of %d sat above the largest deposit", o.MaxCollateral)
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type Offer struct {
 	FreeBytesPerDay uint64       // free allowance of an identity without contract; optional
 	MaxTTL          uint32       // longest life of a record in seconds
 	PowBits         uint8        // work that the offer commits to, at most MaxPowBits; optional
+	MaxCollateral   usage.Sat    // the most that the relay locks beside an escrow until the contract's end; at most MaxDeposit; optional
 	Nonce           uint64       // found by Mine; outside the core; optional
 }
 
@@ -62,6 +63,7 @@ func (o *Offer) coreFields(addresses *[][]byte, limits *[]byte) []codec.Field {
 		codec.Bytes(92, limits, 1, maxLimits),
 		codec.Optional(codec.U64(94, &o.Features)), codec.Optional(codec.U64(96, &o.FreeBytesPerDay)),
 		codec.U32(98, &o.MaxTTL), codec.Optional(codec.U8(100, &o.PowBits)),
+		codec.Optional(codec.U64(104, &o.MaxCollateral)),
 	}
 }
 

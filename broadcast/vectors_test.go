@@ -49,7 +49,13 @@ func makeVectors(t *testing.T) []vector {
 	plain.PowBits, plain.Addresses = 0, []identity.Address{{URL: "ws://relay.example"}}
 	crossed := sample(t, 1)
 	crossed.PowBits, crossed.MaxDeposit = 0, crossed.MinDeposit-1
+	backed := sample(t, 1)
+	backed.PowBits, backed.MaxCollateral = 0, backed.MaxDeposit
+	greedy := backed
+	greedy.MaxCollateral++
 	return append(out,
+		describe(t, "a collateral", signAnyway(t, backed, 1), testTime),
+		describe(t, "a collateral above the largest deposit", signAnyway(t, greedy, 1), testTime),
 		describe(t, "its time is over", good.Signed(), good.ValidUntil),
 		describe(t, "dated ahead", good.Signed(), testTime-MaxAhead-1),
 		describe(t, "nonce taken away", cut, testTime),

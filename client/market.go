@@ -204,6 +204,6 @@ func termsOf(v broadcast.VerifiedOffer) contract.OfferTerms {
 		ContractPrice: v.ContractPrice, MinDeposit: v.MinDeposit, MaxDeposit: v.MaxDeposit,
 		MinDuration: usage.Height(v.MinDuration), MaxDuration: usage.Height(v.MaxDuration),
 		FundingDepth: v.FundingDepth, CreditLimit: v.CreditLimit,
-		SettleFeeRate: v.SettleFeeRate, MinFundFeeRate: v.MinFundFeeRate,
+		SettleFeeRate: v.SettleFeeRate, MinFundFeeRate: v.MinFundFeeRate, MaxCollateral: v.MaxCollateral,
 	}
 }

@@ -36,7 +36,7 @@ func (c Contract) consequences(old Contract) []Effect {
 // newWatches are those that the old contract did not have. Most events change none, and making the
 // list costs curve arithmetic.
 func (c Contract) newWatches(old Contract) []Effect {
-	if c.signed() == old.signed() && c.facts.spend == old.facts.spend {
+	if c.atStake() == old.atStake() && c.facts.spend == old.facts.spend {
 		return nil
 	}
 	var out []Effect
@@ -123,6 +123,8 @@ func (c *Contract) again() []Effect {
 		return []Effect{Send{c.talk.reply}}
 	case c.State() == StateComplete:
 		return []Effect{c.fund()}
+	case c.role == Relay && c.stage == stageOffered && c.terms.Collateral > 0 && !c.exposed():
+		return []Effect{c.signFunding()}
 	}
 	return nil
 }

@@ -119,6 +119,10 @@ func (e Adopt) rebuild(c *Contract, m *Reestablish, o lostOpening) error {
 		return err
 	}
 	c.begin(Relay, t, coins, change, e.Tip)
+	if c.backing, err = o.answer.backing(Share{coins, change}); err != nil {
+		return err
+	}
+	c.backed = o.answer.Witnesses
 	tx, err := c.fix()
 	if err != nil {
 		return err
@@ -126,7 +130,7 @@ func (e Adopt) rebuild(c *Contract, m *Reestablish, o lostOpening) error {
 	if !bytes.Equal(unsignedBytes(tx), o.answer.Tx) || c.terms.Digest() != o.signed.Terms || c.terms.ContractID(c.escrow()) != m.Contract {
 		return code.New(code.TermsMismatch, "the opening does not give this contract")
 	}
-	if _, err := checkWitnesses(t, coins, change, o.signed.Witnesses); err != nil {
+	if _, err := c.checkWitnesses(o.signed.Witnesses); err != nil {
 		return err
 	}
 	ladder, err := c.checkLadder(t.FirstPayment, o.signed.Signatures)

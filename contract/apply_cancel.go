@@ -9,6 +9,9 @@ import (
 
 // cancellable refuses what is too late or was never signed.
 func (c *Contract) cancellable() error {
+	if c.withdraws() {
+		return nil
+	}
 	if err := c.want(Client, StateSigned, StateFunding, StateCancelling); err != nil {
 		return err
 	}
@@ -21,21 +24,25 @@ func (c *Contract) cancellable() error {
 	return nil
 }
 
-// cancelTx builds the double spend of the funding: all coins back to the client. Nodes replace a
-// transaction only by one with a higher rate and with a fee that is higher by its own relaying.
+// cancelTx builds the double spend of the funding: all coins of this side back to it. Nodes replace a
+// transaction only by one with a higher rate and with a fee that is higher by its own relaying. A relay, whose funding is
+// in no mempool, or too old for it, pays for the rate alone: how large the other share is, is the client's choice.
 func (c *Contract) cancelTx(feeRate uint64) (*wire.MsgTx, error) {
 	tx, witness := newTx(0), int64(0)
 	var value usage.Sat
-	for _, coin := range c.coins {
+	for _, coin := range c.own() {
 		addInput(tx, coin.OutPoint, spendSequence)
 		witness += coin.maxWitness()
 		value += coin.Value
 	}
-	addOutput(tx, 0, c.terms.ClientScript)
+	addOutput(tx, 0, c.payout())
 	weight := weightOf(tx, witness)
-	old, err := fundingFee(c.coins, c.terms.Value, c.change)
+	old, err := c.fundFee()
 	if err != nil {
 		return nil, err
+	}
+	if c.role == Relay {
+		old = 0
 	}
 	rate := min(max(feeRate, c.terms.FundFeeRate+MinFeeRate), MaxFeeRate)
 	fee := max(FeeFor(rate, weight), old+FeeFor(MinFeeRate, weight))
@@ -44,6 +51,14 @@ func (c *Contract) cancelTx(feeRate uint64) (*wire.MsgTx, error) {
 	}
 	tx.TxOut[0].Value = int64(value - fee)
 	return tx, nil
+}
+
+// payout is where this side is paid.
+func (c *Contract) payout() []byte {
+	if c.role == Relay {
+		return c.terms.RelayScript
+	}
+	return c.terms.ClientScript
 }
 
 // cancelled is the double spend with its witnesses.
@@ -69,7 +84,7 @@ func (e CancelFunding) apply(c *Contract) ([]Effect, error) {
 		return nil, err
 	}
 	s := c.signFunding()
-	s.Cancel, s.Tx = true, tx
+	s.Cancel, s.Tx, s.FeeRate = true, tx, e.FeeRate
 	return []Effect{s}, nil
 }
 

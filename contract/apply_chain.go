@@ -17,7 +17,7 @@ func (e BlockConnected) apply(c *Contract) ([]Effect, error) {
 	if e.Height == 0 {
 		return nil, code.New(code.BadArgument, "block 0 has no contracts")
 	}
-	if c.signed() {
+	if c.atStake() {
 		// A missing key must show at the first block, not at the deadline.
 		if err := checkPrivate(e.Key, c.key()); err != nil {
 			return nil, err
@@ -32,7 +32,11 @@ func (e BlockConnected) apply(c *Contract) ([]Effect, error) {
 		c.abandon()
 	}
 	due, err := c.due(e.Key, e.FeeRate)
-	return append(effects, due...), err
+	if err != nil {
+		return nil, err
+	}
+	back, err := c.dueReclaim(e.Key, e.FeeRate)
+	return append(append(effects, due...), back...), err
 }
 
 // observe takes the facts out of a block's transactions.
@@ -63,13 +67,15 @@ func (c *Contract) observeSpend(tx *wire.MsgTx, in *wire.TxIn, at usage.Height) 
 		c.facts.spend, c.facts.spentAt = c.classify(tx, in), at
 	case c.facts.spentAt > 0 && op == c.locked():
 		c.facts.sweptAt = at
+	case c.terms.Collateral > 0 && op == c.collateral():
+		c.facts.backAt = at
 	case c.fundsWith(op):
 		c.facts.voidAt = at
 	}
 }
 
 func (c *Contract) fundsWith(op wire.OutPoint) bool {
-	for _, coin := range c.coins {
+	for _, coin := range c.funds() {
 		if coin.OutPoint == op {
 			return true
 		}
@@ -139,7 +145,7 @@ func (e BlockDisconnected) apply(c *Contract) ([]Effect, error) {
 		return nil, code.New(code.BadState, "no contract yet")
 	}
 	c.tip = min(c.tip, before(e.Height, 1))
-	for _, at := range []*usage.Height{&c.facts.fundedAt, &c.facts.voidAt, &c.facts.spentAt, &c.facts.sweptAt} {
+	for _, at := range []*usage.Height{&c.facts.fundedAt, &c.facts.voidAt, &c.facts.spentAt, &c.facts.sweptAt, &c.facts.backAt} {
 		if *at >= e.Height {
 			*at = 0
 		}
@@ -171,21 +177,25 @@ func (e TxSeen) apply(c *Contract) ([]Effect, error) {
 
 // openingOver tells whether an opening without signatures has lasted too long.
 func (c *Contract) openingOver() bool {
-	m, err := MarginsOf(c.terms.Network)
-	if err != nil {
-		return false
-	}
 	switch c.stage {
 	case stageOpening, stageOffered, stageVerified:
-		return c.tip >= c.terms.Tip+m.OpeningBlocks
+		return c.openingLate() && !c.exposed()
 	}
 	return false
+}
+
+// openingLate tells whether the blocks that an opening may take are over.
+func (c *Contract) openingLate() bool {
+	m, err := MarginsOf(c.terms.Network)
+	return err == nil && c.tip >= c.terms.Tip+m.OpeningBlocks
 }
 
 // due gives the transactions that must be on their way now. They are given again with every block
 // until they are confirmed.
 func (c *Contract) due(key *btcec.PrivateKey, feeRate uint64) ([]Effect, error) {
 	switch {
+	case c.withdraws():
+		return c.withdraw(feeRate)
 	case !c.signed() || c.State() == StateFailed:
 		return nil, nil
 	case c.facts.spentAt > 0:
@@ -266,7 +276,7 @@ func (c *Contract) dueSweep(key *btcec.PrivateKey, feeRate uint64) ([]Effect, er
 	return c.solo(build, &c.acts.sweepRate, feeRate, key, value, out, ForSweep)
 }
 
-// solo builds and signs a transaction of the client alone at the rate wanted, or at the least rate
+// solo builds and signs a transaction of this side alone at the rate wanted, or at the least rate
 // where the wanted one would leave dust. What even that cannot save is left.
 func (c *Contract) solo(build func(uint64) (*wire.MsgTx, error), last *uint64, feeRate uint64,
 	key *btcec.PrivateKey, value usage.Sat, out taproot, why Purpose) ([]Effect, error) {

@@ -80,7 +80,7 @@ func (c *Contract) checkClose(k closing, raw []byte, sig Signature) error {
 	if err != nil {
 		return err
 	}
-	if err := checkShape(theirs); err != nil {
+	if err := checkShape(theirs, maxInputs); err != nil {
 		return err
 	}
 	tx, out, err := c.closeTx(k)

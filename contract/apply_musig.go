@@ -192,7 +192,7 @@ func (c *Contract) checkKeyClose(m *CloseNonce) (KeySpend, error) {
 	if err != nil {
 		return KeySpend{}, err
 	}
-	if err := checkShape(theirs); err != nil {
+	if err := checkShape(theirs, maxInputs); err != nil {
 		return KeySpend{}, err
 	}
 	tx, spend, err := c.keyClose(closing{amount: m.Amount, feeRate: m.FeeRate})

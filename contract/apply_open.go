@@ -21,6 +21,7 @@ func (e Propose) Terms() (Terms, error) {
 	t.Client, t.ClientKey, t.Nonce = e.Client, e.Key, e.Nonce
 	t.Value, t.Tip, t.Expiry = e.Value, e.Tip, e.Tip+e.Duration
 	t.FirstPayment, t.ClientScript, t.FundFeeRate = snap(e.Value, first), e.Payout, e.FundFeeRate
+	t.Collateral = e.Collateral
 	return t, nil
 }
 
@@ -51,7 +52,7 @@ func (o OfferTerms) check(t Terms, now identity.UnixMilli, tip usage.Height) err
 	case t.FundFeeRate < o.MinFundFeeRate:
 		return code.New(code.BadFeeRate, "a funding fee rate of %d, the offer asks for %d", t.FundFeeRate, o.MinFundFeeRate)
 	}
-	return nil
+	return o.checkCollateral(t.Collateral)
 }
 
 func (e Propose) apply(c *Contract) ([]Effect, error) {
@@ -93,8 +94,8 @@ func (c *Contract) begin(r Role, t Terms, coins []Coin, change Change, tip usage
 func (e Propose) message(c *Contract) (*Open, error) {
 	tx := newTx(0)
 	m := &Open{
-		Common: c.common(e.Stamp), Offer: c.terms.Offer, ClientKey: e.Key, Value: e.Value, Expiry: c.terms.Expiry,
-		Tip: e.Tip, FundFeeRate: e.FundFeeRate, FirstPayment: c.terms.FirstPayment, Payout: e.Payout,
+		Common: c.common(e.Stamp), Offer: c.terms.Offer, ClientKey: e.Key, Value: e.Value, Collateral: e.Collateral,
+		Expiry: c.terms.Expiry, Tip: e.Tip, FundFeeRate: e.FundFeeRate, FirstPayment: c.terms.FirstPayment, Payout: e.Payout,
 	}
 	for _, coin := range e.Coins {
 		if !isFundable(coin.Script) {
@@ -124,21 +125,38 @@ func (e Accept) apply(c *Contract) ([]Effect, error) {
 		return nil, err
 	}
 	c.begin(Relay, t, coins, change, e.Tip)
+	c.backing = e.Backing
 	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
 	c.stage = stageOffered
-	tx, err := c.fix()
+	if _, err := c.fix(); err != nil {
+		return nil, err
+	}
+	if t.Collateral > 0 {
+		return []Effect{c.signFunding()}, nil
+	}
+	return c.addInputs(e.Stamp)
+}
+
+// addInputs is the relay's answer to the proposal.
+func (c *Contract) addInputs(s Stamp) ([]Effect, error) {
+	tx, err := c.unsignedFunding()
 	if err != nil {
 		return nil, err
 	}
-	terms, err := t.Encode()
+	terms, err := c.terms.Encode()
 	if err != nil {
 		return nil, err
 	}
-	return c.answer(&ServerAddInputs{
-		Common: c.common(e.Stamp), RelayKey: e.Key, Terms: terms, Tx: unsignedBytes(tx), Contract: c.ID(),
-	})
+	m := &ServerAddInputs{
+		Common: c.common(s), RelayKey: c.terms.RelayKey, Collateral: c.terms.Collateral, Terms: terms, Tx: unsignedBytes(tx),
+		Contract: c.ID(), Witnesses: c.backed,
+	}
+	for _, coin := range c.backing.Coins {
+		m.Inputs = append(m.Inputs, declare(coin))
+	}
+	return c.answer(m)
 }
 
 // repeated answers a proposal that came before; another one with the same nonce is refused.
@@ -151,7 +169,7 @@ func (e Accept) repeated(c *Contract) ([]Effect, error) {
 
 // fix computes the funding transaction from complete terms and keeps its id.
 func (c *Contract) fix() (*wire.MsgTx, error) {
-	tx, err := c.terms.FundingTx(c.coins, c.change)
+	tx, err := c.unsignedFunding()
 	if err != nil {
 		return nil, err
 	}
@@ -159,13 +177,14 @@ func (c *Contract) fix() (*wire.MsgTx, error) {
 	return tx, nil
 }
 
+func (c *Contract) unsignedFunding() (*wire.MsgTx, error) {
+	return c.terms.FundingTx(Share{c.coins, c.change}, c.backing)
+}
+
 // check runs every check on a proposal and gives the terms that it leads to.
 func (e Accept) check(m *Open) (Terms, []Coin, Change, error) {
 	if err := e.addressed(m); err != nil {
 		return Terms{}, nil, Change{}, err
-	}
-	if m.Collateral != 0 {
-		return Terms{}, nil, Change{}, code.New(code.CollateralUnsupported, "a collateral of %d sat is wanted", m.Collateral)
 	}
 	coins, change, err := m.Funding()
 	if err != nil {
@@ -178,6 +197,7 @@ func (e Accept) check(m *Open) (Terms, []Coin, Change, error) {
 		func() error { return e.Offer.check(t, e.Stamp.Time, e.Tip) },
 		func() error { return e.checkCoins(coins) },
 		func() error { return checkFunding(t, coins, change) },
+		func() error { return checkBacking(t, e.Backing) },
 	} {
 		if err := check(); err != nil {
 			return Terms{}, nil, Change{}, err
@@ -242,6 +262,9 @@ func (e Received) serverAddInputs(c *Contract, m *ServerAddInputs) ([]Effect, er
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
+	if err := e.checkBacking(c, m, t); err != nil {
+		return nil, err
+	}
 	if err := c.hear(e.Message); err != nil {
 		return nil, err
 	}
@@ -250,6 +273,10 @@ func (e Received) serverAddInputs(c *Contract, m *ServerAddInputs) ([]Effect, er
 	if err := c.checkAnswer(m); err != nil {
 		return nil, err
 	}
+	if err := c.checkBacked(m.Witnesses); err != nil {
+		return nil, err
+	}
+	c.backed = m.Witnesses
 	return []Effect{c.signFunding()}, nil
 }
 
@@ -260,8 +287,8 @@ func (c *Contract) agreeOn(m *ServerAddInputs) (Terms, error) {
 	if err != nil {
 		return Terms{}, err
 	}
-	if m.Collateral != 0 || theirs.Collateral != 0 {
-		return Terms{}, code.New(code.CollateralUnsupported, "the relay adds a collateral")
+	if k := c.terms.Collateral; m.Collateral != k || theirs.Collateral != k {
+		return Terms{}, code.New(code.TermsMismatch, "a collateral of %d sat instead of the %d that were asked for", theirs.Collateral, k)
 	}
 	ours := c.terms
 	ours.RelayKey, ours.RelayScript = m.RelayKey, theirs.RelayScript
@@ -281,7 +308,7 @@ func (c *Contract) checkAnswer(m *ServerAddInputs) error {
 	if err != nil {
 		return err
 	}
-	if err := checkShape(theirs); err != nil {
+	if err := checkShape(theirs, 2*maxInputs); err != nil {
 		return err
 	}
 	ours, err := c.fix()
@@ -318,8 +345,8 @@ func compareFunding(ours, theirs *wire.MsgTx) error {
 
 // prevouts are the outputs that the funding transaction spends.
 func (c *Contract) prevouts() map[wire.OutPoint]*wire.TxOut {
-	out := make(map[wire.OutPoint]*wire.TxOut, len(c.coins))
-	for _, coin := range c.coins {
+	out := make(map[wire.OutPoint]*wire.TxOut, len(c.coins)+len(c.backing.Coins))
+	for _, coin := range c.funds() {
 		out[coin.OutPoint] = coin.txOut()
 	}
 	return out
@@ -327,7 +354,7 @@ func (c *Contract) prevouts() map[wire.OutPoint]*wire.TxOut {
 
 func (c *Contract) signFunding() SignFunding {
 	e := SignFunding{Tx: c.FundingTx(), Prevouts: c.prevouts()}
-	for _, coin := range c.coins {
+	for _, coin := range c.own() {
 		e.Own = append(e.Own, coin.OutPoint)
 	}
 	return e

@@ -11,6 +11,9 @@ import (
 )
 
 func (e SignedFunding) apply(c *Contract) ([]Effect, error) {
+	if c.role == Relay {
+		return e.signedBacking(c)
+	}
 	if err := c.want(Client, StateVerified); err != nil {
 		return nil, err
 	}
@@ -21,7 +24,7 @@ func (e SignedFunding) apply(c *Contract) ([]Effect, error) {
 		return nil, code.New(code.BadDeadline, "the opening took too long: the relay may have dropped it")
 	}
 	c.witnesses = c.stacks(e.Witnesses)
-	if _, err := checkWitnesses(c.terms, c.coins, c.change, c.witnesses); err != nil {
+	if _, err := c.checkWitnesses(c.witnesses); err != nil {
 		return nil, err
 	}
 	ladder, err := c.signLadder(c.terms.FirstPayment, e.Key)
@@ -44,10 +47,10 @@ func (c *Contract) signingOver() bool {
 	return err != nil || c.tip+m.TipTolerance >= c.terms.Tip+m.OpeningBlocks
 }
 
-// stacks are the witnesses of the coins, in their order, as they are stored and sent.
+// stacks are the witnesses of the own coins, in their order, as they are stored and sent.
 func (c *Contract) stacks(of map[wire.OutPoint]wire.TxWitness) [][]byte {
-	out := make([][]byte, len(c.coins))
-	for i, coin := range c.coins {
+	out := make([][]byte, len(c.own()))
+	for i, coin := range c.own() {
 		out[i] = encodeWitness(of[coin.OutPoint])
 	}
 	return out
@@ -103,7 +106,7 @@ func (c *Contract) checkLadder(p usage.Sat, raw [][]byte) (Ladder, error) {
 
 // clientSigned (relay): with the witnesses and the first payment in hand the relay publishes.
 func (e Received) clientSigned(c *Contract, m *ClientSigned) ([]Effect, error) {
-	if err := c.want(Relay, StateOffered); err != nil {
+	if err := c.awaitsSignatures(); err != nil {
 		return nil, err
 	}
 	if err := c.sameContract(m.Contract); err != nil {
@@ -112,7 +115,7 @@ func (e Received) clientSigned(c *Contract, m *ClientSigned) ([]Effect, error) {
 	if m.Terms != c.terms.Digest() {
 		return nil, code.New(code.TermsMismatch, "the client signed other terms")
 	}
-	tx, err := checkWitnesses(c.terms, c.coins, c.change, m.Witnesses)
+	tx, err := c.checkWitnesses(m.Witnesses)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +127,10 @@ func (e Received) clientSigned(c *Contract, m *ClientSigned) ([]Effect, error) {
 		return nil, err
 	}
 	c.witnesses, c.n, c.paid, c.ladder, c.stage = m.Witnesses, 1, c.terms.FirstPayment, ladder, stageComplete
+	c.cancel = nil // it has lost, if there was one
+	if c.facts.fundingSeen {
+		return c.confirm(e.Stamp)
+	}
 	return []Effect{Broadcast{tx, ForFunding}}, nil
 }
 
@@ -158,14 +165,23 @@ func (e Received) opened(c *Contract, m *Opened) ([]Effect, error) {
 
 // published notes that the funding transaction is out. The relay then confirms the opening.
 func (c *Contract) published(s Stamp) ([]Effect, error) {
-	if !c.signed() || c.facts.fundingSeen {
+	if !c.atStake() || c.facts.fundingSeen {
 		return nil, nil
 	}
-	first := c.stage == stageComplete
-	c.facts.fundingSeen, c.stage = true, stageFunding
-	if !first {
+	c.facts.fundingSeen = true
+	switch c.stage {
+	case stageOffered: // the client has published it, and its first payment is still to come
 		return nil, nil
+	case stageComplete:
+		return c.confirm(s)
 	}
+	c.stage = stageFunding
+	return nil, nil
+}
+
+// confirm (relay) says that the opening is complete and its funding published.
+func (c *Contract) confirm(s Stamp) ([]Effect, error) {
+	c.stage = stageFunding
 	return c.answer(&Opened{Common: c.common(s), Contract: c.ID(), Funding: c.funding, Tip: c.tip})
 }
 
@@ -182,9 +198,7 @@ func (e PublishFunding) apply(c *Contract) ([]Effect, error) {
 func (c *Contract) fund() Effect { return Broadcast{c.FundingTx(), ForFunding} }
 
 func (e GiveUp) apply(c *Contract) ([]Effect, error) {
-	switch c.State() {
-	case StateOpening, StateOffered, StateVerified:
-	default:
+	if !c.droppable() {
 		return nil, code.New(code.BadState, "the contract is %s: it can be ended, but not forgotten", c.State())
 	}
 	m := &Abort{Common: c.common(e.Stamp), Code: e.Code, Text: e.Text}
@@ -196,6 +210,15 @@ func (e GiveUp) apply(c *Contract) ([]Effect, error) {
 	return []Effect{Send{raw}}, nil
 }
 
+// droppable tells whether no signature has left.
+func (c *Contract) droppable() bool {
+	switch c.State() {
+	case StateOpening, StateOffered, StateVerified:
+		return !c.exposed()
+	}
+	return false
+}
+
 func (c *Contract) abandon() {
 	c.stage, c.talk.pending, c.talk.reply, c.opening = stageAborted, nil, nil, nil
 }
@@ -203,9 +226,7 @@ func (c *Contract) abandon() {
 // abort (either side): the other side ends an opening in which nothing was signed. After a
 // signature has left it changes nothing, because the money could still move.
 func (e Received) abort(c *Contract) ([]Effect, error) {
-	switch c.State() {
-	case StateOpening, StateOffered, StateVerified:
-	default:
+	if !c.droppable() {
 		return nil, code.New(code.BadState, "the contract is %s and cannot be aborted", c.State())
 	}
 	if err := c.hear(e.Message); err != nil {

@@ -36,8 +36,11 @@ func forge[M Message](w *world, from *party, s identity.Signed, change func(M)) 
 }
 
 // proposed is a world where the client has proposed; the statement waits at the relay.
-func proposed(t failer) (*world, identity.Signed) {
+func proposed(t failer) (*world, identity.Signed) { return proposedWith(t, 0) }
+
+func proposedWith(t failer, k usage.Sat) (*world, identity.Signed) {
 	w := newWorld(t)
+	w.k = k
 	w.do(w.client, w.proposal())
 	s := w.relay.inbox[0]
 	w.relay.inbox = nil
@@ -45,8 +48,10 @@ func proposed(t failer) (*world, identity.Signed) {
 }
 
 // answered is a world where the relay has answered; the statement waits at the client.
-func answered(t failer) (*world, identity.Signed) {
-	w, s := proposed(t)
+func answered(t failer) (*world, identity.Signed) { return answeredWith(t, 0) }
+
+func answeredWith(t failer, k usage.Sat) (*world, identity.Signed) {
+	w, s := proposedWith(t, k)
 	w.do(w.relay, w.acceptance(w.open(s)))
 	s = w.client.inbox[0]
 	w.client.inbox = nil
@@ -54,8 +59,10 @@ func answered(t failer) (*world, identity.Signed) {
 }
 
 // countersigned is a world where the client has signed; the statement waits at the relay.
-func countersigned(t failer) (*world, identity.Signed) {
-	w, s := answered(t)
+func countersigned(t failer) (*world, identity.Signed) { return countersignedWith(t, 0) }
+
+func countersignedWith(t failer, k usage.Sat) (*world, identity.Signed) {
+	w, s := answeredWith(t, k)
 	w.do(w.client, w.event(w.client, w.open(s)))
 	s = w.relay.inbox[0]
 	w.relay.inbox = nil
@@ -329,8 +336,8 @@ func TestCheck16SegwitOnly(t *testing.T) {
 	w.wantCode(w.client, p, code.BadInput)
 }
 
-// TestCheck17: the relay signs no input in this version, and the client only its own, of which it
-// knows the values; what is left is that a lie about a v0 coin's value helps nobody.
+// TestCheck17: each side signs its own inputs, of which it knows the values, and takes those of the others from its own
+// chain; what is left is that a lie about a v0 coin's value helps nobody.
 func TestCheck17V0Amount(t *testing.T) {
 	w, s := countersigned(t)
 	for i := range w.relay.c.coins {
@@ -409,13 +416,21 @@ func TestCheck22FirstPayment(t *testing.T) {
 }
 
 func TestCheck23Collateral(t *testing.T) {
-	refusedOpen(t, code.CollateralUnsupported, map[string]func(*Open){
-		"wanted": func(m *Open) { m.Collateral = 1 },
+	refusedOpen(t, code.CollateralTooLarge, map[string]func(*Open){
+		"above the offer": func(m *Open) { m.Collateral = 60_001 },
+		"above V":         func(m *Open) { m.Collateral, m.Value = 50_001, 50_000 },
 	})
-	refusedAnswer(t, code.CollateralUnsupported, map[string]func(*ServerAddInputs){
-		"added":    func(m *ServerAddInputs) { m.Collateral = 1 },
-		"in terms": editTerms(func(t *Terms) { t.Collateral = 1 }),
+	refusedOpen(t, code.BadAmount, map[string]func(*Open){
+		"cannot come back": func(m *Open) { m.Collateral = 330 + 194 },
 	})
+	refusedAnswer(t, code.TermsMismatch, map[string]func(*ServerAddInputs){
+		"added":    func(m *ServerAddInputs) { m.Collateral = 20_000 },
+		"in terms": editTerms(func(t *Terms) { t.Collateral = 20_000 }),
+	})
+	w, s := proposed(t)
+	a := w.acceptance(forge(w, w.client, s, func(m *Open) { m.Collateral = 20_000 }))
+	a.Offer.MaxCollateral = 0
+	w.wantCode(w.relay, a, code.CollateralUnsupported)
 }
 
 func TestCheck24Expiry(t *testing.T) {

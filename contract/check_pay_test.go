@@ -84,12 +84,12 @@ func TestCheck29EffectiveRate(t *testing.T) {
 	w, _ := countersigned(t)
 	c := w.client.c
 	tx := c.FundingTx()
-	if err := checkEffectiveRate(c.terms, c.coins, c.change, tx); err != nil {
+	if err := c.checkEffectiveRate(tx); err != nil {
 		t.Fatal(err)
 	}
 	fat := tx.Copy()
 	fat.TxIn[0].Witness = append(fat.TxIn[0].Witness, make([]byte, 500))
-	if err := checkEffectiveRate(c.terms, c.coins, c.change, fat); code.Of(err) != code.BadFeeRate {
+	if err := c.checkEffectiveRate(fat); code.Of(err) != code.BadFeeRate {
 		t.Fatalf("a fat witness: %v", err)
 	}
 }

@@ -93,7 +93,7 @@ func fundingFee(coins []Coin, v usage.Sat, change Change) (usage.Sat, error) {
 	return in - out, nil
 }
 
-// checkFunding holds amounts, change and fee of a funding transaction against its terms (checks 18
+// checkFunding holds amounts, change and fee of the client's share of a funding transaction against its terms (checks 18
 // to 21). Both sides run it.
 func checkFunding(t Terms, coins []Coin, change Change) error {
 	if len(coins) < 1 || len(coins) > maxInputs {

@@ -19,10 +19,12 @@ type Contract struct {
 
 	coins     []Coin // what funds the escrow
 	change    Change
+	backing   Share          // what funds the collateral
+	backed    [][]byte       // witnesses of the relay's inputs, as in ServerAddInputs
 	funding   chainhash.Hash // txid of the funding transaction, once the terms are complete
-	witnesses [][]byte       // of the funding inputs, as in ClientSigned
+	witnesses [][]byte       // of the client's inputs, as in ClientSigned
 
-	cancel [][]byte // client: witnesses of the transaction that double-spends the funding
+	cancel [][]byte // witnesses of the transaction with which this side double-spends the funding
 
 	// The latest update: on the client's side as given, on the relay's as received.
 	n      uint32
@@ -116,6 +118,7 @@ type facts struct {
 	spentAt     usage.Height // of the block that spends the escrow
 	spend       Spend
 	sweptAt     usage.Height // of the block that spends the client's locked output
+	backAt      usage.Height // of the block that spends the collateral
 }
 
 // acts is what this side has begun to do on the chain.
@@ -126,6 +129,7 @@ type acts struct {
 	cancelRate uint64       // fee rate of the double spend
 	settleTier uint8        // relay: the highest tier that it has broadcast
 	bumpFee    usage.Sat    // relay: fee of the last child that was made for its settlement
+	reclaim    uint64       // relay: fee rate of the last transaction that takes the collateral back
 }
 
 // SpendKind is how an escrow was spent.
@@ -228,17 +232,20 @@ func (c Contract) FundingTx() *wire.MsgTx {
 	if !c.complete() || c.recovered() {
 		return nil
 	}
-	tx, err := c.terms.FundingTx(c.coins, c.change)
+	tx, err := c.unsignedFunding()
 	if err != nil {
 		return nil
 	}
 	for i := range c.witnesses {
 		tx.TxIn[i].Witness, _ = parseWitness(c.witnesses[i])
 	}
+	for i := range c.backed {
+		tx.TxIn[len(c.coins)+i].Witness, _ = parseWitness(c.backed[i])
+	}
 	return tx
 }
 
-// Coins are what funds the escrow.
+// Coins are what funds the escrow: the client's.
 func (c Contract) Coins() []Coin { return slices.Clone(c.coins) }
 
 // Service tells whether use may be served and charged now.
@@ -281,15 +288,23 @@ func (c Contract) Spend() (Spend, usage.Height, bool) {
 	return c.facts.spend, c.facts.spentAt, c.facts.spentAt > 0
 }
 
-// Leases are the coins that must stay reserved for this contract, on the client's side; none once
-// they are spent, or may be used again.
+// Leases are the own coins that must stay reserved for this contract; none once they are spent, or may be used again. A
+// relay whose signatures of them have left keeps them until either is final, because the other side
+// decides when the funding comes.
 func (c Contract) Leases() []wire.OutPoint {
-	if c.role != Client || c.stage == stageNew || c.stage == stageAborted || c.facts.fundedAt > 0 || c.failed() {
+	if c.stage == stageNew || c.stage == stageAborted {
 		return nil
 	}
-	out := make([]wire.OutPoint, len(c.coins))
-	for i, coin := range c.coins {
-		out[i] = coin.OutPoint
+	over := c.facts.fundedAt > 0 || c.failed()
+	if m, err := MarginsOf(c.terms.Network); err == nil && c.exposed() {
+		over = max(c.depth(), c.confirmations(c.facts.voidAt)) >= m.FinalDepth
+	}
+	if over {
+		return nil
+	}
+	var out []wire.OutPoint
+	for _, coin := range c.own() {
+		out = append(out, coin.OutPoint)
 	}
 	return out
 }

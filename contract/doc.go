@@ -19,6 +19,9 @@
 // message each way. Nothing that protects a side rests on that; what fails there is closed by the leaf.
 // The nonces of it are made and kept outside this package, in memory, and never in a Contract.
 //
+// A relay that is asked for it locks money of its own, K, in a second output of the same transaction, the
+// collateral (collateral.go): a time-lock that ends at E, and no insurance.
+//
 // All deadlines are heights below E (see Margins). Service stops first, then the relay settles,
 // with rising fee rates, then the client may refund.
 //

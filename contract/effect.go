@@ -17,10 +17,11 @@ type Effect interface{ effect() }
 // sent before comes again with the same bytes.
 type Send struct{ Statement []byte }
 
-// SignFunding asks the client's wallet for the witnesses of its inputs. SignedFunding brings them;
-// with Cancel, where Tx pays the coins back to the client, SignedCancel does.
+// SignFunding asks the wallet for the witnesses of this side's inputs. SignedFunding brings them;
+// with Cancel, where Tx pays the coins back to this side, SignedCancel does, with the same FeeRate.
 type SignFunding struct {
 	Cancel   bool
+	FeeRate  uint64 // with Cancel: what Tx was built for, sat per 1,000 vB
 	Tx       *wire.MsgTx
 	Prevouts map[wire.OutPoint]*wire.TxOut
 	Own      []wire.OutPoint
@@ -53,11 +54,12 @@ const (
 	ForRefund     Purpose = 4
 	ForSweep      Purpose = 5
 	ForCancel     Purpose = 6
+	ForReclaim    Purpose = 7
 )
 
 // String is the purpose in one word.
 func (p Purpose) String() string {
-	return [...]string{"nothing", "funding", "settlement", "close", "refund", "sweep", "cancel"}[min(p, ForCancel)]
+	return [...]string{"nothing", "funding", "settlement", "close", "refund", "sweep", "cancel", "reclaim"}[min(p, ForReclaim)]
 }
 
 // Watch asks for the chain to be watched from a height on, without end: for the confirmation of a

@@ -28,6 +28,7 @@ type record struct {
 	*Contract
 	rawTerms  []byte
 	rawCoins  [][]byte
+	rawBacked [][]byte
 	seen      uint8
 	spendKind uint8
 	isClosing uint8
@@ -60,7 +61,11 @@ func (r *record) fields() []codec.Field {
 	return append(f, codec.Optional(codec.Bool(170, &c.talk.anew)),
 		codec.Optional(codec.List(172, &r.notices, int(lastStep), maxNotice)), codec.Optional(codec.U32(174, &c.dues.from)),
 		codec.Optional(codec.U32(176, &c.dues.paidAt)),
-		codec.Optional(codec.U64(178, &c.dues.purged)))
+		codec.Optional(codec.U64(178, &c.dues.purged)),
+		codec.Optional(codec.List(180, &r.rawBacked, maxInputs, coinHead+maxScript)), codec.Optional(codec.U64(182, &c.backing.Change.Value)),
+		codec.Optional(codec.Bytes(184, &c.backing.Change.Script, 0, maxScript)),
+		codec.Optional(codec.List(186, &c.backed, maxInputs, maxWitnessBytes)),
+		codec.Optional(codec.U32(188, &c.facts.backAt)), codec.Optional(codec.U64(189, &c.acts.reclaim)))
 }
 
 // later are fields that records of the first version do not have; each is absent when it is zero.
@@ -112,9 +117,7 @@ func (c Contract) Encode() ([]byte, error) {
 		isClosing: flag(c.closing), isFunding: flag(c.facts.fundingSeen),
 		isReady: flag(c.ready.said),
 	}
-	for _, coin := range c.coins {
-		r.rawCoins = append(r.rawCoins, encodeCoin(coin))
-	}
+	r.rawCoins, r.rawBacked = encodeCoins(c.coins), encodeCoins(c.backing.Coins)
 	for _, n := range c.dues.notices {
 		r.notices = append(r.notices, n.raw)
 	}
@@ -152,16 +155,17 @@ func (r *record) contract() (Contract, error) {
 	c.closing, c.facts.fundingSeen = r.isClosing == 1, r.isFunding == 1
 	c.ready.said = r.isReady == 1
 	c.facts.seen, c.facts.spend.Kind = SpendKind(r.seen), SpendKind(r.spendKind)
-	for _, raw := range r.rawCoins {
-		coin, err := decodeCoin(raw)
-		if err != nil {
-			return Contract{}, err
-		}
-		c.coins = append(c.coins, coin)
+	if c.coins, err = decodeCoins(r.rawCoins); err != nil {
+		return Contract{}, err
 	}
-	for _, n := range []int{len(c.witnesses), len(c.cancel)} {
-		if n > 0 && n != len(c.coins) {
-			return Contract{}, code.New(code.StoreCorrupt, "%d witnesses for %d coins", n, len(c.coins))
+	if c.backing.Coins, err = decodeCoins(r.rawBacked); err != nil {
+		return Contract{}, err
+	}
+	for _, x := range []struct{ witnesses, coins int }{
+		{len(c.witnesses), len(c.coins)}, {len(c.cancel), len(c.own())}, {len(c.backed), len(c.backing.Coins)},
+	} {
+		if x.witnesses > 0 && x.witnesses != x.coins {
+			return Contract{}, code.New(code.StoreCorrupt, "%d witnesses for %d coins", x.witnesses, x.coins)
 		}
 	}
 	for _, raw := range r.notices {
@@ -186,6 +190,24 @@ func encodeCoin(c Coin) []byte {
 	b = binary.BigEndian.AppendUint32(b, c.OutPoint.Index)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Value))
 	return append(b, c.Script...)
+}
+
+func encodeCoins(coins []Coin) (out [][]byte) {
+	for _, c := range coins {
+		out = append(out, encodeCoin(c))
+	}
+	return out
+}
+
+func decodeCoins(raw [][]byte) (out []Coin, err error) {
+	for _, r := range raw {
+		c, err := decodeCoin(r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
 }
 
 func decodeCoin(raw []byte) (Coin, error) {

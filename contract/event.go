@@ -30,6 +30,7 @@ type Propose struct {
 	Key         Key                // C, derived from the nonce
 	Value       usage.Sat          // V
 	Prepaid     usage.Sat          // paid at once, on top of the contract price
+	Collateral  usage.Sat          // K, what the relay is to lock until E; 0: nothing
 	Duration    usage.Height       // E = Tip + Duration
 	FundFeeRate uint64             // sat per 1,000 vB
 	Coins       []Coin             // reserved by the wallet, confirmed
@@ -40,11 +41,13 @@ type Propose struct {
 }
 
 // Accept (relay) answers a proposal that its policy wants: StateNew → StateOffered, sends
-// contractServerAddInputs. The same proposal again is answered as before.
+// contractServerAddInputs; with a collateral, once the wallet has signed (SignFunding, SignedFunding). The same proposal
+// again is answered as before.
 type Accept struct {
 	Message Verified   // the contractOpen
 	Offer   OfferTerms // of the own offer that the proposal names
 	Coins   []CoinView // what the own node says about each input, in the order of Open.Funding
+	Backing Share      // the own coins for the collateral, reserved by the wallet, confirmed; none with K = 0
 	Key     Key        // R, derived from the nonce
 	KeyUsed bool       // the client's key was seen in another contract
 	Payout  []byte     // where the relay is paid
@@ -52,11 +55,12 @@ type Accept struct {
 	Stamp   Stamp
 }
 
-// SignedFunding (client) brings the wallet's witnesses: StateVerified → StateSigned, sends
-// contractClientSigned. From here on the contract is never forgotten.
+// SignedFunding brings the wallet's witnesses. Client: StateVerified → StateSigned, sends
+// contractClientSigned; from here on the contract is never forgotten. Relay with a collateral: sends
+// contractServerAddInputs; from here on the contract is never forgotten before its coins are spent, one way or another.
 type SignedFunding struct {
 	Witnesses map[wire.OutPoint]wire.TxWitness
-	Key       *btcec.PrivateKey // of C
+	Key       *btcec.PrivateKey // of C; not looked at on the relay's side
 	Stamp     Stamp
 }
 
@@ -71,7 +75,8 @@ type CancelFunding struct {
 	FeeRate uint64 // sat per 1,000 vB; raised to what replaces the funding transaction
 }
 
-// SignedCancel (client) brings the wallet's witnesses for CancelFunding, with the same fee rate.
+// SignedCancel brings the wallet's witnesses for CancelFunding, with the same fee rate; on the relay's side for the double
+// spend of its own coins, which it asks for by itself when the funding of a contract with a collateral does not come.
 type SignedCancel struct {
 	FeeRate   uint64
 	Witnesses map[wire.OutPoint]wire.TxWitness
@@ -147,6 +152,9 @@ type Received struct {
 	Message Verified
 	// KeyUsed (client, contractServerAddInputs): the relay's key was seen in another contract.
 	KeyUsed bool
+	// Coins (client, contractServerAddInputs): what the own node says about each input of the relay, in the order of
+	// Contract.Backing.
+	Coins []CoinView
 	// OwnReport (relay, contractPaymentUpdate): the report that the update names is one that this
 	// relay signed for this contract. Not looked at when it names none.
 	OwnReport bool

@@ -63,7 +63,7 @@ func (f *forgery) terms(visit func(how string, t Terms)) {
 func (f *forgery) otherTerms() {
 	c := f.from.c
 	f.terms(func(how string, t Terms) {
-		tx, err := t.FundingTx(c.coins, c.change)
+		tx, err := t.FundingTx(Share{c.coins, c.change}, c.backing)
 		if err != nil {
 			return
 		}

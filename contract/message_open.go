@@ -26,7 +26,7 @@ type Open struct {
 	Offer        identity.Digest // 70 offer[32]: digest of the serverBroadcast statement
 	ClientKey    Key             // 72 client_key[33]: C
 	Value        usage.Sat       // 74 value u64: V
-	Collateral   usage.Sat       // 76 collateral u64: K, must be 0
+	Collateral   usage.Sat       // 76 collateral u64: K, what the relay is asked to lock until E; 0: nothing
 	Expiry       usage.Height    // 78 expiry u32: E
 	Tip          usage.Height    // 80 tip u32: the client's tip, from which durations count
 	FundFeeRate  uint64          // 82 fund_feerate u64, sat per 1,000 vB
@@ -47,8 +47,10 @@ func (m *Open) body() []codec.Field {
 	}
 }
 
-func (m *Open) check() error {
-	for i, raw := range m.Inputs {
+func (m *Open) check() error { return checkDeclared(m.Inputs) }
+
+func checkDeclared(inputs [][]byte) error {
+	for i, raw := range inputs {
 		if len(raw) < 8+minScript {
 			return code.New(code.Malformed, "input %d is declared in %d bytes", i, len(raw))
 		}
@@ -56,7 +58,7 @@ func (m *Open) check() error {
 	return nil
 }
 
-// declare is an item of Open.Inputs.
+// declare is an item of Open.Inputs and ServerAddInputs.Inputs.
 func declare(c Coin) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(c.Value)), c.Script...)
 }
@@ -68,18 +70,22 @@ func (m *Open) Funding() ([]Coin, Change, error) {
 	if err != nil {
 		return nil, Change{}, err
 	}
-	if err := checkShape(tx); err != nil {
+	if err := checkShape(tx, maxInputs); err != nil {
 		return nil, Change{}, err
 	}
 	if len(tx.TxIn) != len(m.Inputs) || len(tx.TxOut) > 1 {
 		return nil, Change{}, code.New(code.BadTransaction, "%d inputs of which %d are declared, %d change outputs", len(tx.TxIn), len(m.Inputs), len(tx.TxOut))
 	}
-	coins := make([]Coin, len(tx.TxIn))
-	for i, in := range tx.TxIn {
-		raw := m.Inputs[i]
-		coins[i] = Coin{in.PreviousOutPoint, usage.Sat(binary.BigEndian.Uint64(raw)), raw[8:]}
+	return declared(tx.TxIn, m.Inputs), changeOf(tx.TxOut), nil
+}
+
+// declared are inputs with what is declared of them.
+func declared(ins []*wire.TxIn, as [][]byte) []Coin {
+	coins := make([]Coin, len(ins))
+	for i, in := range ins {
+		coins[i] = Coin{in.PreviousOutPoint, usage.Sat(binary.BigEndian.Uint64(as[i])), as[i][8:]}
 	}
-	return coins, changeOf(tx.TxOut), nil
+	return coins
 }
 
 func changeOf(outs []*wire.TxOut) Change {
@@ -91,14 +97,16 @@ func changeOf(outs []*wire.TxOut) Change {
 
 // ServerAddInputs (contractServerAddInputs, 33, relay → client) accepts a proposal: the relay adds
 // its key and its payout script, and signs the complete terms and the complete funding
-// transaction. With K = 0 it adds no inputs.
+// transaction. With K > 0 it adds inputs of its own, already signed, the collateral output and its change.
 type ServerAddInputs struct {
 	Common
 	RelayKey   Key              // 70 relay_key[33]: R
-	Collateral usage.Sat        // 72 collateral u64: K, must be 0
+	Collateral usage.Sat        // 72 collateral u64: K, as it was asked for
 	Terms      []byte           // 74 terms: the encoding of Terms
 	Tx         []byte           // 76 tx: the complete unsigned funding transaction
 	Contract   usage.ContractID // 78 contract[32]: tagged("contract-id", txid ‖ output ‖ terms digest)
+	Inputs     [][]byte         // 80 inputs, optional: list; exactly with K > 0: as in contractOpen, for each input of the relay, which follow those of the client
+	Witnesses  [][]byte         // 82 witnesses, optional: list; exactly with K > 0: for each of them its stack, as in contractClientSigned
 }
 
 func (m *ServerAddInputs) kind() identity.Type { return identity.TypeContractServerAddInputs }
@@ -107,10 +115,12 @@ func (m *ServerAddInputs) body() []codec.Field {
 	return []codec.Field{
 		codec.Fixed(70, m.RelayKey[:]), codec.U64(72, &m.Collateral), codec.Bytes(74, &m.Terms, 1, maxTerms),
 		codec.Bytes(76, &m.Tx, minTx, maxUnsigned), codec.Fixed(78, m.Contract[:]),
+		codec.Optional(codec.List(80, &m.Inputs, maxInputs, 8+maxScript)),
+		codec.Optional(codec.List(82, &m.Witnesses, maxInputs, maxWitnessBytes)),
 	}
 }
 
-func (m *ServerAddInputs) check() error { return nil }
+func (m *ServerAddInputs) check() error { return checkDeclared(m.Inputs) }
 
 // ClientSigned (contractClientSigned, 34, client → relay) gives what makes the contract real: the
 // witnesses of the client's inputs, and the first payment.

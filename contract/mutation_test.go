@@ -111,6 +111,25 @@ var attacks = map[string]func(failer) (*world, *party, *party, identity.Signed){
 		w.do(w.relay, Notify{Amount: 6_000, Report: identity.Tagged("r"), Stamp: w.stamp()})
 		return w, w.relay, w.client, w.client.inbox[0]
 	},
+	"openWithCollateral": func(t failer) (*world, *party, *party, identity.Signed) {
+		w, s := proposedWith(t, testCollateral)
+		return w, w.client, w.relay, s
+	},
+	"serverAddInputsWithCollateral": func(t failer) (*world, *party, *party, identity.Signed) {
+		w, s := answeredWith(t, testCollateral)
+		return w, w.relay, w.client, s
+	},
+	"clientSignedWithCollateral": func(t failer) (*world, *party, *party, identity.Signed) {
+		w, s := countersignedWith(t, testCollateral)
+		return w, w.client, w.relay, s
+	},
+	"adoptWithCollateral": func(t failer) (*world, *party, *party, identity.Signed) {
+		w := activeWith(t, testCollateral)
+		w.pay(5_000)
+		w.relay.c = Contract{}
+		w.do(w.client, Reconnect{Opening: true, Stamp: w.stamp()})
+		return w, w.client, w.relay, w.relay.inbox[0]
+	},
 	"adopt": func(t failer) (*world, *party, *party, identity.Signed) {
 		w := active(t)
 		w.pay(5_000)
@@ -272,7 +291,7 @@ func (w *world) out(t *testing.T, p *party, agreed usage.Sat, m mutant) {
 	switch c.State() {
 	case StateNew, StateAborted, StateFailed, StateArchived:
 	case StateOpening, StateOffered, StateVerified, StateSigned, StateFunding, StateCancelling:
-		if c.depth() > 0 {
+		if c.depth() > 0 && !c.Forgettable() {
 			t.Fatalf("field %d %s: the %s is stuck: %+v", m.typ, m.how, p.role, c.Summary())
 		}
 	default:
@@ -286,8 +305,11 @@ func (w *world) out(t *testing.T, p *party, agreed usage.Sat, m mutant) {
 		}
 		return
 	}
-	if s, _, ok := c.Spend(); ok && (s.Relay+s.Fee < agreed || w.paidTo(p)+w.bumped(s.TxID) != s.Relay) {
+	if s, _, ok := c.Spend(); ok && (s.Relay+s.Fee < agreed || w.paidTo(p)+w.bumped(s.TxID) != s.Relay+w.back(c)) {
 		t.Fatalf("field %d %s: the relay has %d, paid were %d: %+v", m.typ, m.how, w.paidTo(p), agreed, c.Summary())
+	}
+	if err := w.backingConserved(c); err != nil {
+		t.Fatalf("field %d %s: %v: %+v", m.typ, m.how, err, c.Summary())
 	}
 }
 

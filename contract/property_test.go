@@ -64,8 +64,18 @@ func newLife(rt *rapid.T, fresh bool) *life {
 func (l *life) propose(v usage.Sat, prepaid uint64, duration usage.Height) {
 	p := l.proposal()
 	p.Value, p.Prepaid, p.Duration = v, usage.Sat(prepaid%uint64(v-699)), duration
+	if prepaid%2 == 1 { // half of all contracts have a collateral, of any size
+		most := min(v, l.offer.MaxCollateral)
+		p.Collateral = min(p.collateralOf(prepaid/2), most)
+	}
 	fitChange(&p)
 	l.do(l.client, p)
+}
+
+// collateralOf is some collateral that can come back.
+func (p Propose) collateralOf(seed uint64) usage.Sat {
+	least := Terms{FundFeeRate: p.FundFeeRate}.MinCollateral()
+	return least + usage.Sat(seed%60_000)
 }
 
 // active goes on until both sides are.
@@ -468,22 +478,34 @@ func (l *life) out(p *party) {
 	switch c.State() {
 	case StateNew, StateAborted, StateFailed, StateArchived:
 	case StateSigned, StateFunding, StateCancelling:
-		if c.depth() > 0 || p.role == Relay {
+		if (c.depth() > 0 || p.role == Relay) && !c.Forgettable() {
 			l.rt.Fatalf("%s is stuck: %+v", p.role, c.Summary())
 		}
+		l.kept(c)
 		return // the client's coins are still its own: it may spend them elsewhere
 	default:
 		l.rt.Fatalf("%s is stuck: %+v", p.role, c.Summary())
 	}
+	l.kept(c)
 	s, _, ok := c.Spend()
 	if !ok {
 		return
 	}
-	if bumped := l.bumped(s.TxID); p.role == Relay && l.paidTo(p)+bumped != s.Relay {
+	if bumped := l.bumped(s.TxID); p.role == Relay && l.paidTo(p)+bumped != s.Relay+l.back(c) {
 		l.rt.Fatalf("the relay has %d, and its child's fee was %d, of %d", l.paidTo(p), bumped, s.Relay)
 	}
 	if p.role == Client && s.Client+s.Relay+s.Fee == c.terms.Value && l.paidTo(p) == 0 && s.Client >= dustLimit+FeeFor(4_000*5/4, sweepWeight) {
 		l.rt.Fatalf("the client has nothing of %d", s.Client)
+	}
+}
+
+// kept: what the relay brought for a collateral is its own again, less the fees that it has agreed to.
+func (l *life) kept(c Contract) {
+	if c.role != Relay {
+		return
+	}
+	if err := l.backingConserved(c); err != nil {
+		l.rt.Fatalf("%v: %+v", err, c.Summary())
 	}
 }
 

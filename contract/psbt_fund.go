@@ -81,7 +81,7 @@ func (c Contract) FundingPSBT(named []byte) ([]byte, error) {
 	if err := c.want(Client, StateVerified); err != nil {
 		return nil, err
 	}
-	tx, err := c.terms.FundingTx(c.coins, c.change)
+	tx, err := c.unsignedFunding()
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +89,15 @@ func (c Contract) FundingPSBT(named []byte) ([]byte, error) {
 	if err != nil {
 		return nil, code.Wrap(code.Internal, err, "a PSBT")
 	}
-	for i, coin := range c.coins {
+	for i, coin := range c.funds() {
 		p.Inputs[i].WitnessUtxo = coin.txOut()
+	}
+	for i, raw := range c.backed {
+		w, err := parseWitness(raw)
+		if err != nil {
+			return nil, err
+		}
+		p.Inputs[len(c.coins)+i].FinalScriptWitness = stackBytes(w)
 	}
 	if len(named) > 0 {
 		if err := copyKeys(p, named); err != nil {
@@ -149,7 +156,7 @@ func (c Contract) ImportFunding(raw []byte) (map[wire.OutPoint]wire.TxWitness, e
 	if err := c.want(Client, StateVerified); err != nil {
 		return nil, err
 	}
-	ours, err := c.terms.FundingTx(c.coins, c.change)
+	ours, err := c.unsignedFunding()
 	if err != nil {
 		return nil, err
 	}

@@ -219,3 +219,12 @@ func parseStack(raw []byte) (wire.TxWitness, error) {
 	}
 	return w, nil
 }
+
+// stackBytes is what parseStack reads.
+func stackBytes(w wire.TxWitness) []byte {
+	out := []byte{byte(len(w))}
+	for _, item := range w {
+		out = append(append(out, byte(len(item))), item...)
+	}
+	return out
+}

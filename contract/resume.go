@@ -9,7 +9,7 @@ import (
 // Watches are what the contract must hear of from the chain now. The caller watches at least
 // these; after a restart it starts again from this list.
 func (c Contract) Watches() []Watch {
-	if !c.signed() {
+	if !c.atStake() {
 		return nil
 	}
 	escrow, err := c.terms.EscrowScript()
@@ -21,8 +21,13 @@ func (c Contract) Watches() []Watch {
 		{TxID: c.funding, Script: escrow, From: from},
 		{OutPoint: c.escrow(), Script: escrow, From: from},
 	}
-	for _, coin := range c.coins {
+	for _, coin := range c.funds() {
 		out = append(out, Watch{OutPoint: coin.OutPoint, Script: coin.Script, From: from})
+	}
+	if c.terms.Collateral > 0 {
+		if script, err := c.terms.CollateralScript(); err == nil {
+			out = append(out, Watch{OutPoint: c.collateral(), Script: script, From: from})
+		}
 	}
 	if c.role == Client && c.facts.spentAt > 0 && c.facts.spend.Kind == SpendSettlement {
 		if script, err := c.terms.DelayedScript(); err == nil {
@@ -65,6 +70,11 @@ type WorstCase struct {
 	ClientLoss  usage.Sat // the most that the client can lose: all of the above that it bears
 	LockedUntil usage.Height
 	RelayLoss   usage.Sat // the most that the relay can serve unpaid
+	// Collateral is what the relay locks until LockedUntil and gets back whatever happens: no part of anybody's loss.
+	Collateral usage.Sat
+	// BackingFee and ReclaimFee are what the collateral costs the relay in fees: its share of the funding, and getting it
+	// back at the funding's fee rate. Before the relay has answered it is with one taproot coin and change.
+	BackingFee, ReclaimFee usage.Sat
 }
 
 // WorstCase says what the proposal can cost. Later payments add what each pays for in advance.
@@ -86,7 +96,11 @@ func (c Contract) WorstCase() (WorstCase, error) {
 	if err != nil {
 		return WorstCase{}, err
 	}
-	return c.terms.worstCase(fee), nil
+	w := c.terms.worstCase(fee)
+	if len(c.backing.Coins) > 0 {
+		w.BackingFee, err = fundingFee(c.backing.Coins, c.terms.Collateral, c.backing.Change)
+	}
+	return w, err
 }
 
 func (t Terms) worstCase(fundFee usage.Sat) WorstCase {
@@ -101,6 +115,10 @@ func (t Terms) worstCase(fundFee usage.Sat) WorstCase {
 		exit = 0
 	}
 	w.ClientLoss = w.FundFee + w.Prepaid + exit + w.Dust
+	if w.Collateral = t.Collateral; w.Collateral > 0 {
+		w.BackingFee = FeeFor(t.FundFeeRate, 2*outputWeight+4*(36+1+4)+keyPathWitness)
+		w.ReclaimFee = FeeFor(t.FundFeeRate, reclaimWeight)
+	}
 	return w
 }
 
@@ -120,6 +138,8 @@ type Summary struct {
 	Escrow       wire.OutPoint
 	Spend        Spend
 	SpentAt      usage.Height
+	Collateral   usage.Sat    // K, which the relay can take back from Expiry on; 0: none
+	BackAt       usage.Height // of the block in which it did
 	// Overdue is an alarm: E is near or past and what should have spent the escrow is not
 	// confirmed.
 	Overdue bool
@@ -131,6 +151,7 @@ func (c Contract) Summary() Summary {
 		Role: c.role, State: c.State(), Value: c.terms.Value, Paid: c.paid, Updates: c.n, Tip: c.tip, Depth: c.depth(),
 		CloseUntil: c.terms.CloseUntil(), ServiceUntil: c.terms.ServiceUntil(), SettleFrom: c.terms.SettleFrom(),
 		Expiry: c.terms.Expiry, Spend: c.facts.spend, SpentAt: c.facts.spentAt,
+		Collateral: c.terms.Collateral, BackAt: c.facts.backAt,
 	}
 	if c.complete() {
 		s.Contract, s.Escrow = c.ID(), c.escrow()

@@ -36,11 +36,14 @@ func (t Terms) settleLeaf() ([]byte, error) {
 // refundLeaf is L_refund: <C> OP_CHECKSIGVERIFY <E> OP_CHECKLOCKTIMEVERIFY. E stays on the stack as
 // the true result, which saves an OP_DROP; it is pushed minimally, so the script has 39 bytes at
 // mainnet heights and fewer on a young chain.
-func (t Terms) refundLeaf() ([]byte, error) {
-	c := t.ClientKey.xonly()
+func (t Terms) refundLeaf() ([]byte, error) { return lockedLeaf(t.ClientKey, t.Expiry) }
+
+// lockedLeaf lets one key alone spend from a height on.
+func lockedLeaf(k Key, from usage.Height) ([]byte, error) {
+	x := k.xonly()
 	return txscript.NewScriptBuilder().
-		AddData(c[:]).AddOp(txscript.OP_CHECKSIGVERIFY).
-		AddInt64(int64(t.Expiry)).AddOp(txscript.OP_CHECKLOCKTIMEVERIFY).Script()
+		AddData(x[:]).AddOp(txscript.OP_CHECKSIGVERIFY).
+		AddInt64(int64(from)).AddOp(txscript.OP_CHECKLOCKTIMEVERIFY).Script()
 }
 
 // delayLeaf is L_csv: <C> OP_CHECKSIGVERIFY OP_1 OP_CHECKSEQUENCEVERIFY, 36 bytes.

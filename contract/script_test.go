@@ -209,7 +209,7 @@ func TestPredictionsAreExact(t *testing.T) {
 	back, err := g.escrow(true)
 	leaf, _ := g.refundLeaf()
 	refund := tx(g.RefundTx(op, 1_000))
-	predicted := weightOf(refund, refundWitness(leaf))
+	predicted := weightOf(refund, lockedWitness(leaf, 2))
 	if got := weight(signSolo(t, back, err, refund, g.Value)); got != predicted || got != refundWeight {
 		t.Errorf("refund weighs %d, predicted %d and %d", got, predicted, refundWeight)
 	}

@@ -41,11 +41,13 @@ const (
 	ToRelay  Recipient = 3
 	ToChange Recipient = 4 // what the client's coins had too much
 	ToLocked Recipient = 5 // the client, who can move it one block later
+
+	ToCollateral Recipient = 6 // the relay, which can move it from E on
 )
 
 // String is the recipient in one word.
 func (r Recipient) String() string {
-	return [...]string{"other", "escrow", "client", "relay", "change", "client-locked"}[min(r, ToLocked)]
+	return [...]string{"other", "escrow", "client", "relay", "change", "client-locked", "collateral"}[min(r, ToCollateral)]
 }
 
 // Payee is one output of a transaction that is shown; the script is empty where it is not known.
@@ -67,7 +69,7 @@ type TxShown struct {
 }
 
 // Transactions lists what has moved, moves or could move the money of the contract, in the order of a
-// contract's life: funding, double spend, settlements, closes, refund, sweep. It holds what this side can
+// contract's life: funding, double spend, settlements, closes, refund, sweep, reclaim of the collateral. It holds what this side can
 // build; a client has its half of a settlement, and the relay alone can complete it.
 func (c Contract) Transactions() []TxShown {
 	if !c.complete() {
@@ -78,7 +80,7 @@ func (c Contract) Transactions() []TxShown {
 		return out
 	}
 	exits := distinct(append(append(c.shownSettlements(), c.shownCloses()...), c.shownRefund()...))
-	return append(append(out, c.decided(exits)...), c.shownSweep()...)
+	return append(append(append(out, c.decided(exits)...), c.shownSweep()...), c.shownReclaim()...)
 }
 
 // distinct leaves out what is there already: a settlement that leaves the client nothing is a close by the
@@ -115,6 +117,10 @@ func (c Contract) recipient(why Purpose, index int, script []byte) Recipient {
 	switch {
 	case why == ForFunding && index == int(EscrowIndex):
 		return ToEscrow
+	case why == ForFunding && index == int(CollateralIndex) && c.terms.Collateral > 0:
+		return ToCollateral
+	case why == ForFunding && sameScript(script, c.backing.Change.Script) && c.backing.Change.Value > 0:
+		return ToRelay
 	case why == ForFunding:
 		return ToChange
 	case err == nil && sameScript(script, locked):
@@ -127,8 +133,8 @@ func (c Contract) recipient(why Purpose, index int, script []byte) Recipient {
 	return ToOther
 }
 
-func (c Contract) coinSum() (sum usage.Sat) {
-	for _, k := range c.coins {
+func coinSum(coins []Coin) (sum usage.Sat) {
+	for _, k := range coins {
 		sum += k.Value
 	}
 	return sum
@@ -137,7 +143,7 @@ func (c Contract) coinSum() (sum usage.Sat) {
 func (c Contract) shownFunding() []TxShown {
 	s := TxShown{Purpose: ForFunding, TxID: c.funding, Standing: Unpublished, Pays: []Payee{{To: ToEscrow, Value: c.terms.Value}}}
 	if tx := c.FundingTx(); tx != nil {
-		s = c.shown(ForFunding, tx, c.coinSum())
+		s = c.shown(ForFunding, tx, coinSum(c.funds()))
 	}
 	switch {
 	case c.facts.fundedAt > 0:
@@ -158,7 +164,7 @@ func (c Contract) shownCancel() []TxShown {
 	if err != nil {
 		return nil
 	}
-	s := c.shown(ForCancel, tx, c.coinSum())
+	s := c.shown(ForCancel, tx, coinSum(c.own()))
 	switch s.Standing = Published; {
 	case c.facts.fundedAt > 0:
 		s.Standing = Void
@@ -303,6 +309,26 @@ func (c Contract) shownSweep() []TxShown {
 	s := c.planned(c.shown(ForSweep, tx, value), standing)
 	if c.facts.sweptAt > 0 {
 		s.Standing, s.Height = Confirmed, c.facts.sweptAt
+	}
+	return []TxShown{s}
+}
+
+// shownReclaim takes the collateral back to the relay.
+func (c Contract) shownReclaim() []TxShown {
+	if c.terms.Collateral == 0 {
+		return nil
+	}
+	rate, standing := c.acts.reclaim, Published
+	if rate == 0 {
+		rate, standing = c.terms.FundFeeRate, Planned
+	}
+	tx, err := c.terms.ReclaimTx(c.collateral(), rate)
+	if err != nil {
+		return nil
+	}
+	s := c.planned(c.shown(ForReclaim, tx, c.terms.Collateral), standing)
+	if c.facts.backAt > 0 {
+		s.Standing, s.Height = Confirmed, c.facts.backAt
 	}
 	return []TxShown{s}
 }

@@ -18,8 +18,12 @@ func wantShown(t failer, c Contract) {
 	for _, s := range c.Transactions() {
 		in := c.terms.Value
 		switch s.Purpose {
-		case ForFunding, ForCancel:
-			in = c.coinSum()
+		case ForFunding:
+			in = coinSum(c.funds())
+		case ForCancel:
+			in = coinSum(c.own())
+		case ForReclaim:
+			in = c.terms.Collateral
 		case ForSweep:
 			in = c.facts.spend.Client
 		}
@@ -34,7 +38,7 @@ func wantShown(t failer, c Contract) {
 			t.Fatalf("%s %s is %s at height %d", s.Purpose, s.TxID, s.Standing, s.Height)
 		}
 		ids[s.TxID] = true
-		exit := s.Purpose != ForFunding && s.Purpose != ForCancel && s.Purpose != ForSweep
+		exit := !slices.Contains([]Purpose{ForFunding, ForCancel, ForSweep, ForReclaim}, s.Purpose)
 		if exit && s.Standing == Confirmed {
 			confirmed++
 		} else if exit && c.facts.spentAt > 0 && s.Standing != Void {

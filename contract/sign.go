@@ -62,20 +62,27 @@ func settleStack(out taproot, client, relay Signature) wire.TxWitness {
 	return wire.TxWitness{relay[:], client[:], out.leaf.Script, out.control}
 }
 
-// soloStack is the witness of a spend by L_refund or L_csv.
-func soloStack(out taproot, client Signature) wire.TxWitness {
-	return wire.TxWitness{client[:], out.leaf.Script, out.control}
+// soloStack is the witness of a spend by a leaf that one key alone opens: L_refund, L_csv, L_coll.
+func soloStack(out taproot, sig Signature) wire.TxWitness {
+	return wire.TxWitness{sig[:], out.leaf.Script, out.control}
 }
 
 // execute runs the scripts of all inputs with the rules of relay policy (check 28).
 func execute(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut) error {
-	fetch := txscript.NewMultiPrevOutFetcher(prevouts)
-	hashes := txscript.NewTxSigHashes(tx, fetch)
+	return executeFrom(tx, prevouts, 0)
+}
+
+// executeFrom is execute without the inputs before first, which need not be signed yet.
+func executeFrom(tx *wire.MsgTx, prevouts map[wire.OutPoint]*wire.TxOut, first int) error {
 	for i, in := range tx.TxIn {
-		out := prevouts[in.PreviousOutPoint]
-		if out == nil {
+		if prevouts[in.PreviousOutPoint] == nil {
 			return code.New(code.BadTransaction, "input %d spends an unknown output", i)
 		}
+	}
+	fetch := txscript.NewMultiPrevOutFetcher(prevouts)
+	hashes := txscript.NewTxSigHashes(tx, fetch)
+	for i := first; i < len(tx.TxIn); i++ {
+		out := prevouts[tx.TxIn[i].PreviousOutPoint]
 		vm, err := txscript.NewEngine(out.PkScript, tx, i, txscript.StandardVerifyFlags, nil, hashes, out.Value, fetch)
 		if err == nil {
 			err = vm.Execute()

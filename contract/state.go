@@ -128,7 +128,7 @@ func (c Contract) State() State {
 	case stageOpening:
 		return StateOpening
 	case stageOffered:
-		return StateOffered
+		return c.offeredState()
 	case stageVerified:
 		return StateVerified
 	case stageAborted:
@@ -181,12 +181,15 @@ func (c Contract) spentState() State {
 	return StateSettled
 }
 
-// endDepth is how deep the end is in the chain: of the spend, and on the client's side of the sweep
-// of its locked output too, if that is worth sweeping.
+// endDepth is how deep the end is in the chain: of the spend; on the client's side of the sweep
+// of its locked output too, if that is worth sweeping; on the relay's of what takes its collateral back.
 func (c Contract) endDepth() usage.Height {
 	d := c.confirmations(c.facts.spentAt)
 	if c.sweepable() {
 		d = min(d, c.confirmations(c.facts.sweptAt))
+	}
+	if c.unclaimed() {
+		d = min(d, c.confirmations(c.facts.backAt))
 	}
 	return d
 }
@@ -203,13 +206,13 @@ func (c Contract) confirmations(at usage.Height) usage.Height {
 }
 
 // failed tells whether there is, and as far as this side may assume will be, no escrow: an input
-// was spent elsewhere, or the relay has waited long enough. A client who has signed never gives
-// up without a double spend, because its money could still go into the escrow.
+// was spent elsewhere, or the relay has waited long enough. Who has signed for coins of its own never gives
+// up without a double spend, because its money could still go into the contract.
 func (c Contract) failed() bool {
 	if c.facts.fundedAt > 0 {
 		return false
 	}
-	return c.facts.voidAt > 0 || c.role == Relay && c.overdueFunding()
+	return c.facts.voidAt > 0 || c.role == Relay && c.overdueFunding() && !c.exposed()
 }
 
 func (c Contract) overdueFunding() bool {
@@ -227,7 +230,8 @@ func (c Contract) Forgettable() bool {
 	case StateArchived, StateAborted:
 		return true
 	case StateFailed:
-		return c.role == Relay && c.overdueFunding() || c.confirmations(c.facts.voidAt) >= m.SafeDepth
+		return c.role == Relay && c.overdueFunding() && !c.exposed() || c.confirmations(c.facts.voidAt) >= m.SafeDepth
 	}
-	return false
+	// The client has locked its own money and given nothing away: what it does with it is no concern of the relay's.
+	return c.Exposed() && c.confirmations(c.facts.backAt) >= m.SafeDepth
 }

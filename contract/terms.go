@@ -47,6 +47,7 @@ type OfferTerms struct {
 	ContractPrice  usage.Sat // flat, part of the first payment
 	MinDeposit     usage.Sat // bounds of V
 	MaxDeposit     usage.Sat
+	MaxCollateral  usage.Sat    // the most that the relay locks beside an escrow; 0: nothing
 	MinDuration    usage.Height // bounds of E − tip, narrower than the network's
 	MaxDuration    usage.Height
 	FundingDepth   uint8     // confirmations before service, 1 to Margins.MaxDepth
@@ -69,7 +70,7 @@ type Terms struct {
 	Nonce         Nonce              // 10
 	Offer         identity.Digest    // 12: of the serverBroadcast that the client accepted
 	Value         usage.Sat          // 14: V, what the escrow output holds
-	Collateral    usage.Sat          // 16: K, always 0 in this version
+	Collateral    usage.Sat          // 16: K, what the relay locks until E; 0: nothing
 	Expiry        usage.Height       // 18: E, from where on the client may refund
 	Tip           usage.Height       // 20: the client's tip when it proposed
 	Prices        usage.Prices       // 22 storage, 24 egress, in msat
@@ -194,9 +195,6 @@ func (t Terms) checkTime(m Margins) error {
 
 // checkMoney holds amounts and fee rates against their bounds (checks 18, 20, 22, 23).
 func (t Terms) checkMoney() error {
-	if t.Collateral != 0 {
-		return code.New(code.CollateralUnsupported, "a collateral of %d sat", t.Collateral)
-	}
 	if err := t.Prices.Check(); err != nil {
 		return err
 	}
@@ -208,6 +206,9 @@ func (t Terms) checkMoney() error {
 	}
 	if t.Value > usage.MaxSat || t.ContractPrice > usage.MaxSat || t.CreditLimit > usage.MaxSat {
 		return code.New(code.BadAmount, "more than all the money there is")
+	}
+	if err := t.checkCollateral(); err != nil {
+		return err
 	}
 	return t.checkFirst()
 }

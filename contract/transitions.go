@@ -113,11 +113,17 @@ var transitions = append([]Transition{
 	{Relay, StateNew, ByAccept, []State{StateOffered}},
 	{Relay, StateNew, ByAdopt, []State{StateComplete}},
 	{Relay, StateOffered, ByMessage, []State{StateComplete, StateAborted}},
-	{Relay, StateOffered, ByBlock, []State{StateAborted}},
+	{Relay, StateOffered, ByBlock, []State{StateAborted, StateFunding, StateFailed}},
+	{Relay, StateOffered, ByMempool, []State{StateFunding}},
+	{Relay, StateOffered, ByCancel, []State{StateCancelling}},
 	{Relay, StateOffered, ByGiveUp, []State{StateAborted}},
 	{Relay, StateComplete, ByMempool, []State{StateFunding}},
 	{Relay, StateComplete, ByBlock, []State{StateFunding, StateFailed}},
-	{Relay, StateFunding, ByBlock, []State{StateActive, StateFailed}},
+	{Relay, StateComplete, ByCancel, []State{StateCancelling}},
+	{Relay, StateFunding, ByBlock, []State{StateActive, StateFailed, StateSettled}},
+	{Relay, StateFunding, ByMessage, []State{StateActive}},
+	{Relay, StateFunding, ByCancel, []State{StateCancelling}},
+	{Relay, StateCancelling, ByBlock, []State{StateFailed, StateFunding}},
 	{Relay, StateActive, ByBlock, []State{StateDraining, StateSettled}},
 	{Relay, StateActive, ByMempool, []State{StateClosing}},
 	{Relay, StateActive, ByMessage, []State{StateClosing, StateFrozen}},
@@ -182,7 +188,7 @@ func Allowed(r Role, from State, by Cause, to State) bool {
 	}
 	switch by {
 	case ByReorg:
-		return from.signed() && to.signed()
+		return (from.signed() || from == StateOffered) && (to.signed() || to == StateOffered)
 	case ByBlock, ByMempool, ByMessage:
 		return from.signed() && to.signed() && from != StateArchived || from == StateOffered && by == ByMessage && to.signed()
 	}

@@ -50,7 +50,8 @@ func TestEveryTransitionHappens(t *testing.T) {
 		"adopted": TestRuleFRelayRestoredFromBeforeTheOpening, "recovered": TestRecoveryIsEnoughForTheRefund,
 		"forgets": TestRelayForgetsWhatIsNeverFunded, "lost answers": TestLostAnswers, "race": TestFault17RaceAfterExpiry,
 		"odd ways": oddWays, "frozen": frozenWays, "closes": closingWays, "key path": TestCloseByKeyPath,
-		"notices": TestNoticesStepByStep, "owing": TestOwingContractsEnd,
+		"notices": TestNoticesStepByStep, "owing": TestOwingContractsEnd, "offered": offeredWays,
+		"option": TestFault35FreeOption, "published late": TestFault35PublishedLate, "withdrawn": TestWithdrawnFundings,
 	} {
 		t.Run(name, f)
 	}

@@ -73,36 +73,44 @@ func addOutput(tx *wire.MsgTx, value usage.Sat, script []byte) {
 	tx.AddTxOut(wire.NewTxOut(int64(value), script))
 }
 
-// EscrowIndex is the index of the escrow output in the funding transaction: it comes first, the
-// client's change, if any, second.
+// EscrowIndex is the index of the escrow output in the funding transaction: it comes first.
 const EscrowIndex uint32 = 0
 
-// Change is the client's change output of the funding transaction; a zero Value means that there
+// Change is one side's change output of the funding transaction; a zero Value means that there
 // is none.
 type Change struct {
 	Value  usage.Sat
 	Script []byte
 }
 
-// FundingTx builds the unsigned funding transaction: the coins in their order; escrow, change.
-func (t Terms) FundingTx(coins []Coin, change Change) (*wire.MsgTx, error) {
+// FundingTx builds the unsigned funding transaction: the client's coins in their order, then the relay's, if
+// there is a collateral; escrow, collateral, change of the client, change of the relay.
+func (t Terms) FundingTx(client, relay Share) (*wire.MsgTx, error) {
 	script, err := t.EscrowScript()
 	if err != nil {
 		return nil, err
 	}
 	tx := newTx(0)
-	for _, c := range coins {
-		addInput(tx, c.OutPoint, spendSequence)
-	}
 	addOutput(tx, t.Value, script)
-	if change.Value > 0 {
-		addOutput(tx, change.Value, change.Script)
+	if t.Collateral > 0 {
+		if script, err = t.CollateralScript(); err != nil {
+			return nil, err
+		}
+		addOutput(tx, t.Collateral, script)
+	}
+	for _, s := range []Share{client, relay} {
+		for _, c := range s.Coins {
+			addInput(tx, c.OutPoint, spendSequence)
+		}
+		if s.Change.Value > 0 {
+			addOutput(tx, s.Change.Value, s.Change.Script)
+		}
 	}
 	return tx, nil
 }
 
-// fundingWeight is the weight of the funding transaction with the largest witnesses that its
-// inputs can have.
+// fundingWeight is the weight of the client's share of the funding transaction with the largest witnesses that its
+// inputs can have: without a collateral, of all of it.
 func fundingWeight(coins []Coin, change Change) int64 {
 	tx, witness := newTx(0), int64(0)
 	for _, c := range coins {
@@ -163,12 +171,14 @@ func (t Terms) RefundTx(funding wire.OutPoint, feeRate uint64) (*wire.MsgTx, err
 	}
 	tx := newTx(t.Expiry)
 	addInput(tx, funding, spendSequence)
-	return spendAll(tx, t.Value, t.ClientScript, feeRate, refundWitness(leaf))
+	return spendAll(tx, t.Value, t.ClientScript, feeRate, lockedWitness(leaf, 2))
 }
 
-// refundWitness is the size of one signature, L_refund and a control block of two leaves: 172 at
-// mainnet heights.
-func refundWitness(leaf []byte) int64 { return int64(1 + 1 + 64 + 1 + len(leaf) + 1 + 65) }
+// lockedWitness is the size of one signature, a lockedLeaf and the control block of a tree of one or two leaves: at mainnet
+// heights 172 for L_refund and 140 for L_coll.
+func lockedWitness(leaf []byte, leaves int) int64 {
+	return int64(1 + 1 + 64 + 1 + len(leaf) + 1 + 33 + 32*(leaves-1))
+}
 
 // SweepTx builds the spend of the client's locked output of a settlement, unsigned; it can be
 // mined in the block after the settlement's. Code AmountTooSmall if the fee leaves dust.

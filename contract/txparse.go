@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	maxInputs   = 16   // of one side (check 1)
+	maxInputs   = 16   // of one side (check 1); a funding transaction with a collateral has two
 	maxOutputs  = 6    // of any transaction of the protocol (check 1)
-	maxUnsigned = 2048 // bytes of an unsigned transaction: 16 inputs and 6 outputs are 928
+	maxUnsigned = 2048 // bytes of an unsigned transaction: 32 inputs and 6 outputs are 1584
 
 	txVersion         = 2
 	lockTimeThreshold = 500_000_000 // from here nLockTime is a time and no height (BIP65)
@@ -34,7 +34,7 @@ func parseUnsigned(raw []byte) (*wire.MsgTx, error) {
 	}
 	r := &txReader{rest: raw}
 	tx := wire.NewMsgTx(int32(r.u32()))
-	for n := r.count(maxInputs); n > 0; n-- {
+	for n := r.count(2 * maxInputs); n > 0; n-- {
 		var op wire.OutPoint
 		copy(op.Hash[:], r.take(chainhash.HashSize))
 		op.Index = r.u32()
@@ -51,7 +51,7 @@ func parseUnsigned(raw []byte) (*wire.MsgTx, error) {
 	}
 	tx.LockTime = r.u32()
 	if r.bad || len(r.rest) > 0 {
-		return nil, code.New(code.BadTransaction, "not an unsigned transaction with at most %d inputs, %d outputs and native segwit scripts", maxInputs, maxOutputs)
+		return nil, code.New(code.BadTransaction, "not an unsigned transaction with at most %d inputs, %d outputs and native segwit scripts", 2*maxInputs, maxOutputs)
 	}
 	return tx, nil
 }
@@ -93,13 +93,13 @@ func unsignedBytes(tx *wire.MsgTx) []byte {
 	return b.Bytes()
 }
 
-// checkShape holds what is true of every transaction that a peer sends (checks 1 to 4).
-func checkShape(tx *wire.MsgTx) error {
+// checkShape holds what is true of every transaction that a peer sends, with at most so many inputs (checks 1 to 4).
+func checkShape(tx *wire.MsgTx, most int) error {
 	if tx.Version != txVersion || tx.LockTime != 0 {
 		return code.New(code.BadTransaction, "version %d and lock time %d instead of 2 and 0", tx.Version, tx.LockTime)
 	}
-	if n := len(tx.TxIn); n < 1 || n > maxInputs {
-		return code.New(code.BadTransaction, "%d inputs, allowed are 1 to %d", n, maxInputs)
+	if n := len(tx.TxIn); n < 1 || n > most {
+		return code.New(code.BadTransaction, "%d inputs, allowed are 1 to %d", n, most)
 	}
 	if n := len(tx.TxOut); n > maxOutputs {
 		return code.New(code.BadTransaction, "%d outputs, allowed are %d", n, maxOutputs)

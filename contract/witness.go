@@ -19,32 +19,54 @@ func parseWitness(raw []byte) (wire.TxWitness, error) {
 	return items, code.Wrap(code.BadWitness, err, "a witness of %d bytes", len(raw))
 }
 
-// checkWitnesses parses and checks the witnesses of all funding inputs (checks 27 to 29), and gives
-// the transaction with them.
-func checkWitnesses(t Terms, coins []Coin, change Change, raw [][]byte) (*wire.MsgTx, error) {
-	if len(raw) != len(coins) {
-		return nil, code.New(code.BadWitness, "%d witnesses for %d inputs", len(raw), len(coins))
-	}
-	tx, err := t.FundingTx(coins, change)
+// checkWitnesses parses and checks the witnesses of the client's inputs, and with them those of all funding inputs
+// (checks 27 to 29), and gives the transaction with them.
+func (c *Contract) checkWitnesses(raw [][]byte) (*wire.MsgTx, error) {
+	tx, err := c.unsignedFunding()
 	if err != nil {
 		return nil, err
 	}
-	prevouts := make(map[wire.OutPoint]*wire.TxOut, len(coins))
+	if err := putWitnesses(tx.TxIn, c.coins, raw); err != nil {
+		return nil, err
+	}
+	if err := putWitnesses(tx.TxIn[len(c.coins):], c.backing.Coins, c.backed); err != nil {
+		return nil, err
+	}
+	if err := execute(tx, c.prevouts()); err != nil {
+		return nil, err
+	}
+	return tx, c.checkEffectiveRate(tx)
+}
+
+// checkBacked checks the witnesses of the relay's inputs alone, before those of the client exist (checks 27 and 28): what
+// they sign is the whole transaction.
+func (c *Contract) checkBacked(raw [][]byte) error {
+	tx, err := c.unsignedFunding()
+	if err != nil {
+		return err
+	}
+	if err := putWitnesses(tx.TxIn[len(c.coins):], c.backing.Coins, raw); err != nil {
+		return err
+	}
+	return executeFrom(tx, c.prevouts(), len(c.coins))
+}
+
+// putWitnesses parses the witnesses of coins, which have to have the one form that is allowed, into the first inputs.
+func putWitnesses(ins []*wire.TxIn, coins []Coin, raw [][]byte) error {
+	if len(raw) != len(coins) {
+		return code.New(code.BadWitness, "%d witnesses for %d inputs", len(raw), len(coins))
+	}
 	for i, c := range coins {
 		w, err := parseWitness(raw[i])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := checkWitnessShape(c, w); err != nil {
-			return nil, err
+			return err
 		}
-		tx.TxIn[i].Witness = w
-		prevouts[c.OutPoint] = c.txOut()
+		ins[i].Witness = w
 	}
-	if err := execute(tx, prevouts); err != nil {
-		return nil, err
-	}
-	return tx, checkEffectiveRate(t, coins, change, tx)
+	return nil
 }
 
 // checkWitnessShape allows one 64-byte signature for P2TR (the default hash type, key path, no
@@ -62,13 +84,13 @@ func checkWitnessShape(c Coin, w wire.TxWitness) error {
 }
 
 // checkEffectiveRate computes the fee rate again from the witnesses that really came (check 29).
-func checkEffectiveRate(t Terms, coins []Coin, change Change, tx *wire.MsgTx) error {
-	fee, err := fundingFee(coins, t.Value, change)
+func (c *Contract) checkEffectiveRate(tx *wire.MsgTx) error {
+	fee, err := c.fundFee()
 	if err != nil {
 		return err
 	}
 	weight := 3*int64(tx.SerializeSizeStripped()) + int64(tx.SerializeSize())
-	if fee < FeeFor(t.FundFeeRate, weight) {
+	if fee < FeeFor(c.terms.FundFeeRate, weight) {
 		return code.New(code.BadFeeRate, "the signed funding transaction pays %d sat for %d weight units", fee, weight)
 	}
 	return nil

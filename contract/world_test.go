@@ -269,6 +269,7 @@ type world struct {
 	offer  OfferTerms
 	serial uint64
 	tries  int
+	k      usage.Sat // the collateral that the client proposes
 }
 
 const startHeight = 900_000
@@ -279,13 +280,13 @@ func newWorld(t failer) *world {
 		t:      t,
 		chain:  &ledger{base: map[wire.OutPoint]*wire.TxOut{}, start: startHeight},
 		client: &party{role: Client, id: seedIdentity("client"), key: seedKey("C"), coins: map[wire.OutPoint]*btcec.PrivateKey{}, acts: map[Purpose]int{}},
-		relay:  &party{role: Relay, id: seedIdentity("relay"), key: seedKey("R"), acts: map[Purpose]int{}},
+		relay:  &party{role: Relay, id: seedIdentity("relay"), key: seedKey("R"), coins: map[wire.OutPoint]*btcec.PrivateKey{}, acts: map[Purpose]int{}},
 	}
 	w.offer = OfferTerms{
 		Network: identity.Regtest, Relay: w.relay.id.Public(), Digest: identity.Tagged("test", []byte("offer")),
 		ValidUntil: 1 << 40, Prices: usage.Prices{StorageMsatPerGiBDay: 700, EgressMsatPerGiB: 20_000},
 		ContractPrice: 600, MinDeposit: 5_000, MaxDeposit: 1_000_000, MinDuration: 30, MaxDuration: 1000,
-		FundingDepth: 3, CreditLimit: 2_000, SettleFeeRate: 1_000, MinFundFeeRate: 1_000,
+		FundingDepth: 3, CreditLimit: 2_000, SettleFeeRate: 1_000, MinFundFeeRate: 1_000, MaxCollateral: 60_000,
 	}
 	return w
 }
@@ -300,10 +301,14 @@ func (w *world) stamp() Stamp {
 
 // coin adds a coin of the client to the chain.
 func (w *world) coin(value usage.Sat, script func(*btcec.PrivateKey) []byte) Coin {
-	k := seedKey(fmt.Sprintf("coin %d", len(w.client.coins)))
-	op := wire.OutPoint{Hash: chainhash.HashH(k.Serialize()), Index: uint32(len(w.client.coins))}
+	return w.coinOf(w.client, "", value, script)
+}
+
+func (w *world) coinOf(p *party, name string, value usage.Sat, script func(*btcec.PrivateKey) []byte) Coin {
+	k := seedKey(fmt.Sprintf("%scoin %d", name, len(p.coins)))
+	op := wire.OutPoint{Hash: chainhash.HashH(k.Serialize()), Index: uint32(len(p.coins))}
 	c := Coin{OutPoint: op, Value: value, Script: script(k)}
-	w.client.coins[op] = k
+	p.coins[op] = k
 	w.chain.base[op] = c.txOut()
 	return c
 }
@@ -312,7 +317,7 @@ func (w *world) coin(value usage.Sat, script func(*btcec.PrivateKey) []byte) Coi
 func (w *world) proposal() Propose {
 	p := Propose{
 		Offer: w.offer, Client: w.client.id.Public(), Nonce: Nonce{7}, Key: KeyOf(w.client.key), Value: 100_000,
-		Prepaid: 1_000, Duration: 60, FundFeeRate: 1_500, Coins: []Coin{w.coin(80_000, p2tr), w.coin(70_000, p2wpkh)},
+		Prepaid: 1_000, Collateral: w.k, Duration: 60, FundFeeRate: 1_500, Coins: []Coin{w.coin(80_000, p2tr), w.coin(70_000, p2wpkh)},
 		Payout: p2tr(seedKey("client payout")), Tip: w.chain.tip(), Stamp: w.stamp(),
 	}
 	fitChange(&p)
@@ -334,20 +339,18 @@ func (w *world) views(m *Open) []CoinView {
 	if err != nil {
 		return nil
 	}
-	out := make([]CoinView, len(coins))
-	for i, c := range coins {
-		o, at, ok := w.chain.find(c.OutPoint)
-		if ok {
-			out[i] = CoinView{Exists: true, Value: usage.Sat(o.Value), Script: o.PkScript, Confirmations: w.chain.tip() - at + 1}
-		}
-	}
-	return out
+	return w.look(coins)
 }
 
 // acceptance is the relay's event for a proposal.
 func (w *world) acceptance(v Verified) Accept {
+	m := v.Message().(*Open)
+	var s Share
+	if w.relay.c.stage == stageNew {
+		s = w.backing(m.Collateral, m.FundFeeRate)
+	}
 	return Accept{
-		Message: v, Offer: w.offer, Coins: w.views(v.Message().(*Open)), Key: KeyOf(w.relay.key),
+		Message: v, Offer: w.offer, Coins: w.views(m), Backing: s, Key: KeyOf(w.relay.key),
 		Payout: p2tr(seedKey("relay payout")), Tip: w.chain.tip(), Stamp: w.stamp(),
 	}
 }
@@ -436,7 +439,7 @@ func (w *world) perform(p *party, effects []Effect) {
 			}
 		case SignFunding:
 			if e.Cancel {
-				w.do(p, SignedCancel{9_000, w.sign(p, e)})
+				w.do(p, SignedCancel{e.FeeRate, w.sign(p, e)})
 				continue
 			}
 			_ = w.try(p, SignedFunding{w.sign(p, e), p.key, w.stamp()})
@@ -460,6 +463,9 @@ func (w *world) sign(p *party, e SignFunding) map[wire.OutPoint]wire.TxWitness {
 	hashes := txscript.NewTxSigHashes(e.Tx, fetch)
 	for i, in := range e.Tx.TxIn {
 		prev, k := e.Prevouts[in.PreviousOutPoint], p.coins[in.PreviousOutPoint]
+		if k == nil {
+			continue // the other side's
+		}
 		var witness wire.TxWitness
 		var err error
 		if txscript.IsPayToTaproot(prev.PkScript) {
@@ -490,8 +496,13 @@ func (w *world) event(p *party, v Verified) Event {
 		return w.acceptance(v)
 	}
 	e := Received{Message: v, OwnReport: true, Due: p.due, Max: max(p.max, p.c.paid), Head: p.head, Key: p.key, Stamp: w.stamp()}
-	if m, ok := v.Message().(*CloseSig); ok {
+	switch m := v.Message().(type) {
+	case *CloseSig:
 		e.Both, _ = p.sign.finish(p, m)
+	case *ServerAddInputs:
+		if coins, err := p.c.Backing(m); err == nil {
+			e.Coins = w.look(coins)
+		}
 	}
 	return e
 }
@@ -536,9 +547,13 @@ func (w *world) mineTo(h usage.Height) {
 }
 
 // active is a world with an active contract.
-func active(t failer) *world {
+func active(t failer) *world { return activeWith(t, 0) }
+
+// activeWith is active with a collateral.
+func activeWith(t failer, k usage.Sat) *world {
 	t.Helper()
 	w := newWorld(t)
+	w.k = k
 	w.do(w.client, w.proposal())
 	w.deliver()
 	w.mine(3)

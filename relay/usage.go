@@ -153,6 +153,6 @@ func (s *Server) ownOffer(d identity.Digest) (contract.OfferTerms, bool) {
 		ContractPrice: v.ContractPrice, MinDeposit: v.MinDeposit, MaxDeposit: v.MaxDeposit,
 		MinDuration: usage.Height(v.MinDuration), MaxDuration: usage.Height(v.MaxDuration),
 		FundingDepth: v.FundingDepth, CreditLimit: v.CreditLimit,
-		SettleFeeRate: v.SettleFeeRate, MinFundFeeRate: v.MinFundFeeRate,
+		SettleFeeRate: v.SettleFeeRate, MinFundFeeRate: v.MinFundFeeRate, MaxCollateral: v.MaxCollateral,
 	}, true
 }

@@ -96,7 +96,7 @@ const (
 	BadSequence Code = 50
 	// PaymentTooLow: the sum is below what was already agreed; payments never fall.
 	PaymentTooLow Code = 51
-	// CollateralUnsupported: this version opens contracts without relay collateral; set it to 0.
+	// CollateralUnsupported: the relay's offer has no collateral; ask for none.
 	CollateralUnsupported Code = 52
 	// ContractUnknown: this side does not know the contract; check the id and the network.
 	ContractUnknown Code = 53
@@ -186,6 +186,10 @@ const (
 	DepositTooSmall Code = 140
 	// EscrowUsedUp: the escrow has no room for this payment; contract renew opens the next one with a larger deposit.
 	EscrowUsedUp Code = 141
+	// CollateralTooLarge: ask for no more collateral than the relay's offer has, and no more than you deposit.
+	CollateralTooLarge Code = 158
+	// CollateralUnavailable: the relay has no coins free for that collateral now; ask for less or none, or later.
+	CollateralUnavailable Code = 159
 )
 
 // table is the registry; All and PROTOCOL.md show it.
@@ -237,7 +241,7 @@ var table = []Entry{
 	{BadState, "bad_state", false, "the contract is not in a state where this can happen; see contract show"},
 	{BadSequence, "bad_sequence", false, "the update's number does not follow the last one; ask for the contract's state"},
 	{PaymentTooLow, "payment_too_low", false, "the sum is below what was already agreed; payments never fall"},
-	{CollateralUnsupported, "collateral_unsupported", false, "this version opens contracts without relay collateral; set it to 0"},
+	{CollateralUnsupported, "collateral_unsupported", false, "the relay's offer has no collateral; ask for none"},
 	{ContractUnknown, "contract_unknown", false, "this side does not know the contract; check the id and the network"},
 	{NoCapacity, "no_capacity", true, "the relay takes no further contract now; choose another relay"},
 	{StaleTip, "stale_tip", true, "the chain view is old or the two tips differ; check the Bitcoin node"},
@@ -282,4 +286,6 @@ var table = []Entry{
 	{OutsideCoins, "outside_coins", false, "the coins are of an outside wallet, which alone can spend them; to undo the opening spend them there"},
 	{DepositTooSmall, "deposit_too_small", false, "fees would take too large a part of the deposit; deposit more, or say --small if you mean it"},
 	{EscrowUsedUp, "escrow_used_up", false, "the escrow has no room for this payment; contract renew opens the next one with a larger deposit"},
+	{CollateralTooLarge, "collateral_too_large", false, "ask for no more collateral than the relay's offer has, and no more than you deposit"},
+	{CollateralUnavailable, "collateral_unavailable", true, "the relay has no coins free for that collateral now; ask for less or none, or later"},
 }

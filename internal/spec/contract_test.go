@@ -250,7 +250,41 @@ func spends(in input, t contract.Terms, funding wire.OutPoint, out values, settl
 	if err != nil {
 		return err
 	}
-	return spend("refund", out, refund, back, t.Value, client)
+	if err := spend("refund", out, refund, back, t.Value, client); err != nil || t.Collateral == 0 {
+		return err
+	}
+	return reclaim(t, funding, out, rate, relay)
+}
+
+// reclaim adds the collateral output and the way back of what it holds.
+func reclaim(t contract.Terms, funding wire.OutPoint, out values, rate uint64, relay *btcec.PrivateKey) error {
+	_, _, _, internal, err := outputs(t)
+	if err != nil {
+		return err
+	}
+	leaf := bytes.Join([][]byte{{0x20}, t.RelayKey[1:], {0xad}, pushHeight(uint32(t.Expiry)), {0xb1}}, nil)
+	coll := build(internal, leaf, nil)
+	script, err := t.CollateralScript()
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(script, coll.script) {
+		return errors.New("package contract builds another collateral than PROTOCOL.md says")
+	}
+	out["coll_leaf"], out["collateral_script"] = hex.EncodeToString(leaf), hex.EncodeToString(coll.script)
+	tx, err := t.ReclaimTx(wire.OutPoint{Hash: funding.Hash, Index: contract.CollateralIndex}, rate)
+	if err != nil {
+		return err
+	}
+	out["reclaim_unsigned"] = serialize(tx)
+	hash, sig, err := coll.sign(tx, t.Collateral, relay)
+	if err != nil {
+		return err
+	}
+	tx.TxIn[0].Witness = wire.TxWitness{sig, leaf, coll.control}
+	out["reclaim_sighash"], out["reclaim_signature_relay"] = hex.EncodeToString(hash), hex.EncodeToString(sig)
+	out["reclaim_signed"], out["reclaim_weight"] = serialize(tx), weight(tx)
+	return coll.execute(tx, t.Collateral)
 }
 
 func seedKey(name string) *btcec.PrivateKey {
@@ -270,6 +304,9 @@ func TestWeights(t *testing.T) {
 		if got := fmt.Sprint(v.Out[name+"_weight"]); got != want {
 			t.Errorf("%s has weight %s, PROTOCOL.md says %s", name, got, want)
 		}
+	}
+	if got := fmt.Sprint(readVector(t, "contract/terms-with-collateral").Out["reclaim_weight"]); got != "518" {
+		t.Errorf("the reclaim has weight %s, PROTOCOL.md says 518", got)
 	}
 	for name, want := range map[string]string{"key-close-two-outputs": "616", "key-close-one-output": "444"} {
 		if got := fmt.Sprint(readVector(t, "contract/"+name).Out["close_weight"]); got != want {

@@ -35,6 +35,10 @@ func (m *maker) contracts() {
 		}
 		m.add("contract/"+name, "contract", "ok", "a "+name+" of one story, in which both sides are honest", signed(s))
 	}
+	for _, s := range tellCollateral(m.t).all {
+		name := val(identity.PeekHeader(s.Statement))(m).Type.String()
+		m.add("contract/"+name+"-collateral", "contract", "ok", "a "+name+" of an opening with a collateral", signed(s))
+	}
 	m.terms()
 	m.recoveries()
 	m.badContracts()
@@ -87,7 +91,11 @@ func (m *maker) terms() {
 	bad("same-keys", "bad_key", "C = R", func(t *contract.Terms) { t.RelayKey = t.ClientKey })
 	bad("identity-key", "bad_key", "a contract key that is an identity", func(t *contract.Terms) { copy(t.ClientKey[1:], t.Client[:]) })
 	bad("off-curve", "bad_key", "a contract key that is no point", func(t *contract.Terms) { t.RelayKey = contract.Key{5} })
-	bad("collateral", "collateral_unsupported", "a collateral", func(t *contract.Terms) { t.Collateral = 1 })
+	backed := good
+	backed.Collateral = 20_000
+	add("with-collateral", "ok", "a collateral, and how it comes back", backed, 40_000, 2_500)
+	bad("collateral", "bad_amount", "a collateral that is less than 330 sat and the fee of getting it back", func(t *contract.Terms) { t.Collateral = 459 })
+	bad("collateral-large", "collateral_too_large", "a collateral above V", func(t *contract.Terms) { t.Collateral = 100_001 })
 	bad("first-payment", "bad_amount", "P_1 below the contract price", func(t *contract.Terms) { t.FirstPayment = 999 })
 	bad("first-dust", "bad_amount", "P_1 leaves the client 329 sat", func(t *contract.Terms) { t.FirstPayment = 99_671 })
 	bad("short", "bad_deadline", "1007 blocks", func(t *contract.Terms) { t.Expiry = t.Tip + 1007 })
@@ -113,6 +121,14 @@ func (m *maker) badContracts() {
 	add("final", "relay", "malformed", "a final request without signature", identity.TypeContractRequestPayment, 84, nil)
 	add("final-number", "relay", "malformed", "final = 2", identity.TypeContractRequestPayment, 72, []byte{2})
 	add("inputs", "alice", "malformed", "an input declared in 20 bytes", identity.TypeContractOpen, 90, append([]byte{0, 0, 0, 20}, filler(20)...))
+	byType = map[identity.Type]identity.Signed{}
+	for _, s := range tellCollateral(m.t).all {
+		byType[val(identity.PeekHeader(s.Statement))(m).Type] = s
+	}
+	add("collateral-inputs", "relay", "malformed", "an input of the relay declared in 20 bytes", identity.TypeContractServerAddInputs, 80, append([]byte{0, 0, 0, 20}, filler(20)...))
+	for _, s := range tell(m.t).all {
+		byType[val(identity.PeekHeader(s.Statement))(m).Type] = s
+	}
 	add("abort-text", "alice", "malformed", "an abort with a line feed", identity.TypeContractAbort, 72, []byte("a\n"))
 	add("ready-tip", "relay", "malformed", "a funding above the sender's tip", identity.TypeContractReady, 76, []byte{0, 0, 0, 1})
 	add("standing-heard", "relay", "malformed", "more messages heard than there can be", identity.TypeContractReestablish, 74, []byte{0x40, 0, 0, 1})
