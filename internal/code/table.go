@@ -190,6 +190,8 @@ const (
 	CollateralTooLarge Code = 158
 	// CollateralUnavailable: the relay has no coins free for that collateral now; ask for less or none, or later.
 	CollateralUnavailable Code = 159
+	// NotProven: what the file claims does not follow from its bytes, so it shows nothing against anybody.
+	NotProven Code = 160
 )
 
 // table is the registry; All and PROTOCOL.md show it.
@@ -288,4 +290,5 @@ var table = []Entry{
 	{EscrowUsedUp, "escrow_used_up", false, "the escrow has no room for this payment; contract renew opens the next one with a larger deposit"},
 	{CollateralTooLarge, "collateral_too_large", false, "ask for no more collateral than the relay's offer has, and no more than you deposit"},
 	{CollateralUnavailable, "collateral_unavailable", true, "the relay has no coins free for that collateral now; ask for less or none, or later"},
+	{NotProven, "not_proven", false, "what the file claims does not follow from its bytes, so it shows nothing against anybody"},
 }

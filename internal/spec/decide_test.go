@@ -28,7 +28,7 @@ func init() {
 		"identity_file": decideFile, "card": decideCard, "content_root": decideContentRoot, "chunk": decideChunk,
 		"record": decideRecord, "pad": decidePad, "unpad": decideUnpad, "sealed": decideSealed, "content": decideContent,
 		"attachment": decideAttachment, "receipt": decideReceipt, "row": decideRow, "log": decideLog,
-		"consistency": decideConsistency, "inclusion": decideInclusion, "report": decideReport,
+		"consistency": decideConsistency, "inclusion": decideInclusion, "report": decideReport, "fraud": decideFraud,
 		"handshake": decideHandshake, "frame": decideFrame, "terms": decideTerms, "contract": decideContract,
 		"key_close": decideKeyClose, "recovery_content": decideRecoveryContent, "recovery": decideRecovery, "partial_signature": decidePartial,
 	}

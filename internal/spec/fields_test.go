@@ -10,6 +10,7 @@ import (
 
 	"relaymarket/broadcast"
 	"relaymarket/contract"
+	"relaymarket/evidence"
 	"relaymarket/identity"
 	"relaymarket/internal/codec"
 	"relaymarket/internal/message"
@@ -214,6 +215,12 @@ func frame(t message.Type) func([]byte) error {
 	}
 }
 
+// decodeProof decodes the TLV part of a fraud proof.
+func decodeProof(raw []byte) error {
+	_, err := evidence.Decode(append([]byte("rmfraud\x01"), raw...))
+	return err
+}
+
 // structures are all that PROTOCOL.md has a table of fields for.
 func structures() map[string]structure {
 	docBase := append(header(identity.TypeIdentity), field{64, []byte("x")}, field{66, nil}, field{70, make([]byte, 8)}, field{72, make([]byte, 8)}, field{74, []byte{1}})
@@ -243,6 +250,8 @@ func structures() map[string]structure {
 		"dissent":         statement(identity.TypeDissent, only(usage.DecodeDissent)),
 		"row":             {nil, only(usage.DecodeRow)},
 		"rowEntry":        {nil, only(usage.DecodeRowEntry)},
+		"fraudProof":      {nil, decodeProof},
+		"fraudRow":        {nil, inside(decodeProof, []field{{0, []byte{1}}, {2, nil}}, 4, list)},
 		"serverBroadcast": statement(identity.TypeServerBroadcast, only(broadcast.Decode)),
 		"terms":           {nil, only(contract.DecodeTerms)},
 		"inventoryRow":    {nil, inside(frame(message.TypeInventoryPage), []field{{0, nil}, {2, make([]byte, 8)}, {6, make([]byte, 16)}}, 0, list)},

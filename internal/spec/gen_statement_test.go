@@ -34,6 +34,7 @@ func allVectors(t *testing.T) []vector {
 	m.handshakes()
 	m.contracts()
 	m.keyCloses()
+	m.frauds()
 	return m.all
 }
 

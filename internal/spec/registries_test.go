@@ -13,6 +13,7 @@ import (
 
 	"relaymarket/broadcast"
 	"relaymarket/contract"
+	"relaymarket/evidence"
 	"relaymarket/identity"
 	"relaymarket/internal/board"
 	"relaymarket/internal/code"
@@ -126,6 +127,15 @@ func TestReasonsRowsClasses(t *testing.T) {
 	compare(t, "classes", classes)
 }
 
+func TestFrauds(t *testing.T) {
+	var want [][]string
+	for _, c := range evidence.Classes() {
+		statements, rows := c.Shape()
+		want = append(want, []string{fmt.Sprint(uint8(c)), c.String(), statements, rows})
+	}
+	compare(t, "frauds", want)
+}
+
 func TestMedia(t *testing.T) {
 	compare(t, "media", [][]string{{records.MediaText}, {records.MediaAcknowledgements}, {records.MediaIdentity}})
 }
@@ -190,7 +200,7 @@ func TestConstants(t *testing.T) {
 		"sealing_rotate_ms": uint64(records.RotateAfter), "sealing_grace_ms": uint64(records.KeyGrace), "max_gaps": records.MaxGaps,
 		"max_price_msat": uint64(usage.MaxPrice), "record_overhead": usage.RecordOverhead, "min_storage_s": usage.MinStorageSeconds,
 		"max_order_records": usage.MaxOrderRecords, "max_request_ms": uint64(usage.MaxRequestLife),
-		"max_denial_evidence": usage.MaxDenialEvidence, "max_dissent_rows": usage.MaxDissentRows, "max_row": usage.MaxRow,
+		"max_denial_evidence": usage.MaxDenialEvidence, "max_dissent_rows": usage.MaxDissentRows, "max_row": usage.MaxRow, "max_proof_file": evidence.MaxFile, "max_proof_rows": evidence.MaxRows,
 		"max_row_entry": usage.MaxRowEntry, "max_log_size": usage.MaxLogSize, "max_validity_ms": uint64(broadcast.MaxValidity),
 		"max_pow_bits": broadcast.MaxPowBits, "max_list_bytes": board.MaxListBytes, "max_list_offers": board.MaxListOffers,
 		"max_items": message.MaxItems, "max_signed": message.MaxSigned, "max_bundle": message.MaxBundle,

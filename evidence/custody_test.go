@@ -1,0 +1,161 @@
+package evidence
+
+import (
+	"golang.org/x/mod/sumdb/tlog"
+
+	"relaymarket/contract"
+	"relaymarket/identity"
+	"relaymarket/usage"
+)
+
+func leafHash(leaf []byte) identity.Digest { return identity.Digest(tlog.RecordHash(leaf)) }
+
+// denial is a proof about a denied read of a record in custody.
+func (w *world) denial(c Class, k *kept, q, d identity.Signed, more ...identity.Signed) Proof {
+	return Proof{Class: c, Statements: append([]identity.Signed{k.header, k.order, k.receipt.Signed(), q, d}, more...)}.in(k)
+}
+
+// short is the same without order and receipt.
+func short(k *kept, q, d identity.Signed, more ...identity.Signed) Proof {
+	return Proof{Class: FalseDenial, Statements: append([]identity.Signed{k.header, q, d}, more...)}
+}
+
+func (w *world) three() *kept {
+	d := draft{to: "bob", size: 1000, ttl: day, pulls: 2}
+	k := w.write(d, d, d)[1]
+	w.now += 1000
+	return k
+}
+
+func (w *world) notice(step contract.Step, id usage.ContractID) identity.Signed {
+	n := &contract.Notice{Common: w.common("relay", "client"), Contract: id, Step: step, N: 1, Amount: 5000, Report: identity.Digest{1}, Before: 10, Since: 20}
+	if step > contract.StepOverdue {
+		n.Earlier = identity.Digest{2}
+	}
+	return w.message("relay", n)
+}
+
+var custodyStories = []story{
+	{"a record that is lost", Lost, func(w *world, fraud bool) Proof {
+		k := w.three()
+		w.now += pick[identity.UnixMilli](fraud, 0, day)
+		q := w.request(k)
+		return w.denial(Lost, k, q, w.deny(k, q, usage.ReasonNone))
+	}},
+	{"a record that was not asked for by its receiver", Lost, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q := w.requestBy(pick(fraud, "bob", "carol"), k)
+		return w.denial(Lost, k, q, w.deny(k, q, usage.ReasonNone))
+	}},
+	{"a denial that is older than the record", Lost, func(w *world, fraud bool) Proof {
+		k := w.three()
+		w.arrival = k.receipt.Arrival + pick[usage.Arrival](fraud, 1, 0)
+		q := w.request(k)
+		return w.denial(Lost, k, q, w.deny(k, q, usage.ReasonNone))
+	}},
+	{"expired before its time", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		w.now += pick(fraud, 23*hour, 24*hour-60_000) // what is nearly over is not judged
+		q := w.request(k)
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonExpired))
+	}},
+	{"deleted without an order", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q := w.request(k)
+		if !fraud {
+			return short(k, q, w.deny(k, q, usage.ReasonDeleted, digestOf(w.deletion(k))))
+		}
+		return short(k, q, w.deny(k, q, usage.ReasonDeleted))
+	}},
+	{"deleted by an order for another record", FalseDenial, func(w *world, fraud bool) Proof {
+		k, other := w.three(), w.letter(9)
+		q, del := w.request(k), w.deletion(other)
+		if !fraud {
+			del = w.deletion(k)
+		}
+		return short(k, q, w.deny(k, q, usage.ReasonDeleted, digestOf(del)), del)
+	}},
+	{"deleted by an acknowledgement that may not", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.write(draft{to: "bob", size: 9, ttl: day, pulls: 2, onAck: !fraud})[0]
+		q := w.request(k)
+		a := w.ack(k, q)
+		return short(k, q, w.deny(k, q, usage.ReasonDeleted, digestOf(a)), a)
+	}},
+	{"capped without rows", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.served()
+		w.read(k)
+		q := w.request(k)
+		return short(k, q, w.deny(k, q, usage.ReasonCap, k.pulls[pick(fraud, 1, 0):]...))
+	}},
+	{"capped by one row twice", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.served()
+		w.read(k)
+		q := w.request(k)
+		return short(k, q, w.deny(k, q, usage.ReasonCap, k.pulls[0], k.pulls[pick(fraud, 0, 1)]))
+	}},
+	{"capped by a row that is no read of it", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.served()
+		w.read(k)
+		at := pick[uint64](fraud, 0, 1)
+		q := w.request(k)
+		p := short(k, q, w.deny(k, q, usage.ReasonCap, leafHash(w.leaves[at]), k.pulls[1]))
+		p.Rows = []Row{{Index: at, Leaf: w.leaves[at]}}
+		return p
+	}},
+	{"purged without a notice", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q := w.request(k)
+		if !fraud {
+			return short(k, q, w.deny(k, q, usage.ReasonPurged, digestOf(w.notice(contract.StepPurged, w.id))))
+		}
+		return short(k, q, w.deny(k, q, usage.ReasonPurged))
+	}},
+	{"purged by a notice of an earlier step", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q, n := w.request(k), w.notice(pick(fraud, contract.StepRetained, contract.StepPurged), w.id)
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonPurged, digestOf(n)), n)
+	}},
+	{"suspended by a notice on another contract", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q, n := w.request(k), w.notice(contract.StepSuspended, pick(fraud, usage.ContractID{5}, w.id))
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonSuspended, digestOf(n)), n)
+	}},
+	{"suspended although it is free", FalseDenial, func(w *world, fraud bool) Proof {
+		if fraud {
+			w.id = usage.ContractID{}
+		}
+		k := w.three()
+		q := w.request(k)
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonSuspended))
+	}},
+	{"served after it was denied", AfterDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q := w.request(k)
+		d := w.deny(k, q, pick(fraud, usage.ReasonNone, usage.ReasonSuspended))
+		w.now += hour
+		u, rows := w.bill(k.readIn(w.request(k)))
+		p := w.proof(AfterDenial, &u, rows, k.header, k.order, k.receipt.Signed(), q, d)
+		return p.in(k)
+	}},
+	{"served before it was denied", AfterDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		w.now += hour
+		row := w.append(k.readIn(w.request(k)))
+		q := w.request(k)
+		if fraud {
+			w.arrival, w.now = w.arrival-1, w.now-hour
+		}
+		d := w.deny(k, q, usage.ReasonNone)
+		u := w.report()
+		return w.proof(AfterDenial, &u, []uint64{row.Index}, k.header, k.order, k.receipt.Signed(), q, d).in(k)
+	}},
+	{"deleted after it was denied", AfterDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q := w.request(k)
+		d := w.deny(k, q, pick(fraud, usage.ReasonExpired, usage.ReasonCap))
+		w.now += hour
+		row := w.remove(k, w.deletion(k))
+		u := w.report()
+		return w.proof(AfterDenial, &u, []uint64{row.Index}, k.header, k.order, k.receipt.Signed(), q, d).in(k)
+	}},
+}
