@@ -55,7 +55,7 @@ func TestFault01RelaySilentAfterTheProposal(t *testing.T) {
 // TestFault04RelayDiesBetweenStoreAndBroadcast: its node takes nothing when the signatures come, and then
 // it dies. It publishes after its start.
 func TestFault04RelayDiesBetweenStoreAndBroadcast(t *testing.T) {
-	p := newPair(t)
+	p := ownPair(t)
 	said := 0
 	c, err := p.client.r.Open(t.Context(), p.opening(), func(ctx context.Context, s identity.Signed) (identity.Signed, error) {
 		if said++; said == 2 {

@@ -43,6 +43,7 @@ var stages = []func(*couple){
 // hold the same update and sum, or both no contract; at the end both have booked the same transaction, the
 // sums are those that were agreed, and the chain has every satoshi.
 func TestKilledAtEveryPoint(t *testing.T) {
+	t.Parallel() // it mostly waits
 	p := newPeople(t)
 	total := 0
 	before := p.born()

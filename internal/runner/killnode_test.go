@@ -91,6 +91,7 @@ func peopleOn(t *testing.T, n *btcdnode.Node, coins int) (*people, ground) {
 
 // TestKilledOnANode is a sample of TestKilledAtEveryPoint on a real node, with wallets that follow it.
 func TestKilledOnANode(t *testing.T) {
+	t.Parallel()
 	sample := []struct {
 		stage int // from which on points count; the last is the ending
 		death death

@@ -32,6 +32,20 @@ func (s *sharedNode) start(t *testing.T) {
 	check(t, s.err)
 }
 
+// clear mines what earlier tests have left in the mempool.
+func (s *sharedNode) clear(t *testing.T) {
+	t.Helper()
+	for range 3 {
+		if left, err := s.node.Client().GetRawMempool(); err != nil || len(left) == 0 {
+			check(t, err)
+			return
+		}
+		_, err := s.node.Mine(1)
+		check(t, err)
+	}
+	t.Fatal("the node does not mine what it has")
+}
+
 func TestMain(m *testing.M) {
 	result := m.Run()
 	if shared.node != nil {
@@ -40,10 +54,11 @@ func TestMain(m *testing.M) {
 	os.Exit(result)
 }
 
-// sharedPair is a pair on the shared node.
-func sharedPair(t *testing.T) *pair {
+// newPair is a pair on the shared node, in whose mempool nothing waits.
+func newPair(t *testing.T) *pair {
 	t.Helper()
 	shared.start(t)
+	shared.clear(t)
 	return newPairOn(t, shared.node)
 }
 
@@ -137,7 +152,7 @@ func (p *pair) booked(id usage.ContractID, kind contract.SpendKind, client usage
 // TestFault09FundingReplaced: the client replaces its unconfirmed funding by a transaction with the same escrow, but
 // another id. The contract is void, and nothing binds the sides to the look-alike.
 func TestFault09FundingReplaced(t *testing.T) {
-	p := sharedPair(t)
+	p := newPair(t)
 	c := p.open()
 	prevouts := map[wire.OutPoint]*wire.TxOut{}
 	var own []wire.OutPoint
@@ -197,7 +212,7 @@ func TestFault12SettlementReorgedOut(t *testing.T) {
 
 // TestFault13ReorgAcrossE: the refund is due at E, is not when the chain falls back below, and is again.
 func TestFault13ReorgAcrossE(t *testing.T) {
-	p := sharedPair(t)
+	p := newPair(t)
 	c := p.shortly()
 	id, escrow := c.ID(), c.Summary().Escrow
 	p.relay.stop()

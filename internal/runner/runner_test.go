@@ -144,7 +144,7 @@ func (s *side) restart() {
 func (s *side) wait(id usage.ContractID, want contract.State) contract.Contract {
 	s.t.Helper()
 	var last string
-	for range 400 {
+	for range 2000 {
 		c, err := s.r.Contract(id)
 		if err == nil {
 			if c.State() == want {
@@ -152,7 +152,7 @@ func (s *side) wait(id usage.ContractID, want contract.State) contract.Contract 
 			}
 			last = c.State().String()
 		}
-		time.Sleep(25 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 	s.t.Fatalf("%v: the contract is %s, not %s", s.role, last, want)
 	return contract.Contract{}
@@ -165,9 +165,10 @@ type pair struct {
 	down          bool // the connection between them
 }
 
-func newPair(t *testing.T) *pair {
+// ownPair is a pair on a node of its own: for tests that stop it, and those that run beside others.
+func ownPair(t *testing.T) *pair {
 	t.Helper()
-	n, err := btcdnode.Start(t.Context(), btcdnode.Options{Dir: t.TempDir(), Blocks: 150})
+	n, err := btcdnode.Start(t.Context(), btcdnode.Options{Dir: t.TempDir(), Blocks: 110})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,11 +204,11 @@ func (p *pair) fund(sat int64) {
 		p.t.Fatal(err)
 	}
 	p.mine(1)
-	for range 200 {
+	for range 1000 {
 		if b, err := p.client.wallet.Balance(); err == nil && b.ConfirmedSat >= sat {
 			return
 		}
-		time.Sleep(25 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 	p.t.Fatal("the coin did not arrive")
 }
@@ -229,8 +230,8 @@ func (p *pair) mineFor(n int, sides ...*side) {
 			p.t.Fatal(err)
 		}
 		for _, s := range sides {
-			for i := 0; i < 1000 && s.r.Tip() != usage.Height(height); i++ {
-				time.Sleep(10 * time.Millisecond)
+			for i := 0; i < 5000 && s.r.Tip() != usage.Height(height); i++ {
+				time.Sleep(2 * time.Millisecond)
 			}
 		}
 	}

@@ -45,7 +45,8 @@ func (p *pair) openInto(ex runner.Exchange) contract.Contract {
 }
 
 func TestFault03SilentRelayTheClientPublishes(t *testing.T) {
-	p := newPair(t)
+	t.Parallel() // it mostly waits
+	p := ownPair(t)
 	p.client.wait(p.openInto(p.silence(false, errSilence)).ID(), contract.StateFunding)
 	c := p.client.r.Contracts()[0]
 	p.mine(2)
@@ -62,7 +63,8 @@ func TestFault03SilentRelayTheClientPublishes(t *testing.T) {
 }
 
 func TestRelayPublishesAndItsAnswerIsLost(t *testing.T) {
-	p := newPair(t)
+	t.Parallel() // it mostly waits
+	p := ownPair(t)
 	c := p.openInto(p.silence(true, errSilence))
 	p.client.wait(c.ID(), contract.StateFunding)
 	p.client.restart()
@@ -72,7 +74,8 @@ func TestRelayPublishesAndItsAnswerIsLost(t *testing.T) {
 }
 
 func TestFault03RefusedTheClientTakesItsCoinsBack(t *testing.T) {
-	p := newPair(t)
+	t.Parallel() // it mostly waits
+	p := ownPair(t)
 	c := p.openInto(p.silence(false, code.New(code.BadState, "I have changed my mind")))
 	time.Sleep(4 * openWait)
 	if got := p.client.wait(c.ID(), contract.StateSigned); got.State() != contract.StateSigned {
@@ -122,7 +125,8 @@ func TestConfirmedFundingIsNotCancelled(t *testing.T) {
 
 // A contract about which the relay will not talk must not keep it from the others.
 func TestOneRefusedContractDoesNotStopTheOthers(t *testing.T) {
-	p := newPair(t)
+	t.Parallel() // it mostly waits
+	p := ownPair(t)
 	p.fund(600_000)
 	p.fund(1_200_000)
 	for range 3 {

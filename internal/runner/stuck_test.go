@@ -48,7 +48,7 @@ func payoutOf(tx *wire.MsgTx) wire.OutPoint {
 // TestFault18SettlementClimbs: as long as no block takes the settlement, the relay pays more, in three steps; then
 // a child of its own output does. Two blocks before E both are in the chain.
 func TestFault18SettlementClimbs(t *testing.T) {
-	p := sharedPair(t)
+	p := newPair(t)
 	c := p.shortly()
 	id, escrow, terms := c.ID(), c.Summary().Escrow, c.Terms()
 	p.pay(id, 40_000)
@@ -120,7 +120,7 @@ func (f fullPool) BroadcastPackage(ctx context.Context, txs []*wire.MsgTx) error
 // TestFault21StuckFees: the mempool asks for more than the highest step of the settlement gives. It goes in together with
 // a child that pays for both, as soon as the first third of the time is over, within the budget.
 func TestFault21StuckFees(t *testing.T) {
-	p := sharedPair(t)
+	p := newPair(t)
 	c := p.shortly()
 	id, escrow, terms := c.ID(), c.Summary().Escrow, c.Terms()
 	p.pay(id, 60_000)
@@ -148,7 +148,7 @@ func TestFault21StuckFees(t *testing.T) {
 // whoever replaces the settlement. Its output is locked for a block, so that the node takes no such child, and the next step
 // of the settlement costs what it costs.
 func TestFault19NoPinningByTheClient(t *testing.T) {
-	p := sharedPair(t)
+	p := newPair(t)
 	c := p.shortly()
 	id, escrow, terms := c.ID(), c.Summary().Escrow, c.Terms()
 	p.pay(id, 40_000)
@@ -206,7 +206,7 @@ var nothingUpMySleeve = []byte{
 // TestFault20FundingPinnedByItsChange: a large child of the funding's change makes the funding dear to replace. Nothing is
 // urgent: cancelling is refused by the node, and a block decides.
 func TestFault20FundingPinnedByItsChange(t *testing.T) {
-	p := sharedPair(t)
+	p := newPair(t)
 	c := p.open()
 	funding := c.FundingTx()
 	change := wire.OutPoint{Hash: funding.TxHash(), Index: 1}
