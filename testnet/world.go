@@ -139,7 +139,7 @@ func (w *World) StartRelay(ctx context.Context, name string) error {
 	if err != nil || r.server != nil {
 		return err
 	}
-	s, err := relay.New(relay.Options{Dir: r.Dir, Config: r.cfg, Log: w.log.With("relay", name), Poll: 200 * time.Millisecond})
+	s, err := relay.New(relay.Options{Dir: r.Dir, Config: r.cfg, Log: w.log.With("relay", name), Poll: 200 * time.Millisecond, Ask: time.Second})
 	if err != nil {
 		return err
 	}
