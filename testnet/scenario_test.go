@@ -82,6 +82,7 @@ func TestScenarios(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel() // a market mostly waits
 			s, ctx := testScenario(t)
 			datadriven.RunTest(t, file, func(t *testing.T, d *datadriven.TestData) string { return play(t, ctx, s, d) })
 		})

@@ -27,6 +27,7 @@ func TestTwins(t *testing.T) {
 	}
 	for seed := range *twins {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			s, ctx := testScenario(t)
 			u := &trouble{s: s, dice: rand.New(rand.NewPCG(seed, 0))}
 			datadriven.RunTestFromString(t, string(text), func(t *testing.T, d *datadriven.TestData) string {
