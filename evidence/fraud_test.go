@@ -88,6 +88,18 @@ var rowStories = []story{
 		u := w.report()
 		return w.proof(NoEvidence, &u, []uint64{0})
 	}},
+	{"an order by another key, which no grant allows", NoEvidence, func(w *world, fraud bool) Proof {
+		h := w.newRecord(draft{to: "bob", size: 1000, ttl: day, pulls: 1})
+		o := must(usage.DecodeStoreOrder(w.order(h).Statement))(w.t)
+		o.Header = w.header("bob", "relay")
+		if !fraud {
+			o.Grant = identity.Digest{9}
+		}
+		raw, err := o.Encode()
+		w.store(w.sign("bob", raw, err), []identity.Signed{h})
+		u := w.report()
+		return w.proof(NoEvidence, &u, []uint64{0})
+	}},
 	{"a deletion by who is not the sender", NoEvidence, func(w *world, fraud bool) Proof {
 		k := w.served()
 		who := pick(fraud, "bob", "client")

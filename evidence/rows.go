@@ -88,10 +88,12 @@ func orderFault(u usage.VerifiedUsageReport, s identity.Signed, h identity.Heade
 	switch {
 	case err != nil:
 		return unread(h, err)
-	case h.From != u.To:
-		return "the order is by " + h.From.Name() + ", who is not the contract's client", nil
 	case o.Contract != u.Contract || o.Terms != u.Terms:
 		return "the order is for another contract", nil
+	case h.From != u.To && !o.Grant.IsZero(): // that a grant was never given, nothing can show
+		return "", unproven("the order is by %s under a grant", h.From.Name())
+	case h.From != u.To:
+		return "the order is by " + h.From.Name() + ", who is not the contract's client", nil
 	}
 	return "", nil
 }

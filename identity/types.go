@@ -18,6 +18,7 @@ const (
 	TypeDenial          Type = 8
 	TypeUsageReport     Type = 9
 	TypeDissent         Type = 10
+	TypeGrantReceipt    Type = 15
 
 	TypeServerBroadcast Type = 16
 	TypeIdentity        Type = 17
@@ -36,6 +37,8 @@ const (
 	TypeContractCloseNonce      Type = 43
 	TypeContractCloseSig        Type = 44
 	TypeContractNotice          Type = 45
+	TypeAccountGrant            Type = 46
+	TypeAccountRevoke           Type = 47
 )
 
 // Rule says what the `to` field of a statement type must be.
@@ -70,6 +73,7 @@ var typeTable = []TypeInfo{
 	{TypeDenial, "denial", "relay", "requester", ToParty, 4096},
 	{TypeUsageReport, "usageReport", "relay", "client", ToParty, 8192},
 	{TypeDissent, "dissent", "client", "relay", ToParty, 65536},
+	{TypeGrantReceipt, "grantReceipt", "relay", "sponsor", ToParty, 512},
 	{TypeServerBroadcast, "serverBroadcast", "relay", "nobody", ToNobody, 8192},
 	{TypeIdentity, "identity", "owner", "nobody", ToNobody, 16384},
 	{TypeContractOpen, "contractOpen", "client", "relay", ToParty, 65536},
@@ -86,6 +90,8 @@ var typeTable = []TypeInfo{
 	{TypeContractCloseNonce, "contractCloseNonce", "either side", "the other", ToParty, 4096},
 	{TypeContractCloseSig, "contractCloseSig", "either side", "the other", ToParty, 1024},
 	{TypeContractNotice, "contractNotice", "relay", "client", ToParty, 1024},
+	{TypeAccountGrant, "accountGrant", "sponsor", "relay", ToParty, 512},
+	{TypeAccountRevoke, "accountRevoke", "sponsor", "relay", ToParty, 256},
 }
 
 var typeIndex = func() map[Type]TypeInfo {

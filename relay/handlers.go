@@ -65,6 +65,8 @@ func weight(m message.Message) int64 {
 		n = len(m.Statement)
 	case *message.PutIdentity:
 		n = len(m.Document)
+	case *message.Grant:
+		n = len(m.Statement)
 	}
 	return int64(n)
 }
@@ -87,6 +89,10 @@ func (s *Server) dispatch(ctx context.Context, sess *session.Server, r session.R
 		return s.acknowledge(ctx, sess, m)
 	case *message.RequestUsage:
 		return s.usage(ctx, by, m)
+	case *message.Grant:
+		return s.grant(ctx, by, m)
+	case *message.RequestLane:
+		return s.lane(ctx, by, m)
 	case *message.PutIdentity:
 		return s.putIdentity(ctx, by, m)
 	case *message.GetIdentity:
@@ -109,6 +115,7 @@ func (s *Server) write(ctx context.Context, by identity.PublicKey, m *message.Wr
 	if err != nil {
 		return nil, err
 	}
+	op.Tip = s.runner.Tip()
 	a, err := s.one(ctx, op)
 	if err != nil {
 		return nil, err
@@ -328,14 +335,21 @@ func (s *Server) putIdentity(ctx context.Context, by identity.PublicKey, m *mess
 	if err != nil {
 		return nil, err
 	}
-	// A document costs nobody anything, so it must not take what deletes and payments need.
-	if free, err := s.diskLeft(); err != nil {
-		return nil, code.Wrap(code.Internal, err, "asking the disk")
-	} else if free < store.DiskReserve {
-		return nil, code.New(code.DiskReserve, "%d bytes are left on the disk", free)
+	if err := s.roomForFree(); err != nil {
+		return nil, err
 	}
 	_, err = s.one(ctx, op)
 	return &message.OK{}, err
+}
+
+// roomForFree refuses what costs nobody anything before it takes what deletes and payments need.
+func (s *Server) roomForFree() error {
+	if free, err := s.diskLeft(); err != nil {
+		return code.Wrap(code.Internal, err, "asking the disk")
+	} else if free < store.DiskReserve {
+		return code.New(code.DiskReserve, "%d bytes are left on the disk", free)
+	}
+	return nil
 }
 
 func (s *Server) getIdentity(ctx context.Context, m *message.GetIdentity) (message.Message, error) {

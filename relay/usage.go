@@ -34,18 +34,11 @@ func (s *Server) usage(ctx context.Context, by identity.PublicKey, m *message.Re
 		return nil, err
 	}
 	out := &message.UsageReport{Report: report.Bytes(), More: more}
-	budget := int(s.limits.MaxFrame) - len(out.Report) - 1024
-	for _, r := range rows {
-		raw, err := r.Encode()
-		if err != nil {
-			return nil, code.Wrap(code.Internal, err, "row")
-		}
-		if budget -= len(raw) + 4; budget < 0 {
-			out.More = true
-			break
-		}
-		out.Rows = append(out.Rows, raw)
+	var all bool
+	if out.Rows, all, err = entries(rows, int(s.limits.MaxFrame)-len(out.Report)-1024); err != nil {
+		return nil, err
 	}
+	out.More = out.More || !all
 	return out, nil
 }
 

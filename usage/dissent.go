@@ -116,6 +116,7 @@ const (
 	ClassDisputed       Class = 'L' // the receiver's acknowledgement disagrees
 	ClassPulls          Class = 'M' // more pulls than the sender allowed
 	ClassStranger       Class = 'N' // the receiver is not in the contacts
+	ClassOverGrant      Class = 'O' // under a grant that was revoked, or beyond its caps or the order's own
 	ClassUnproven       Class = 'P' // storage after the last sign that the record is still there
 )
 
@@ -123,7 +124,7 @@ var classNames = map[Class]string{
 	ClassMatched: "matched", ClassPending: "pending", ClassUnacknowledged: "unacknowledged", ClassNoRow: "acknowledged without a row",
 	ClassNoEvidence: "no valid evidence", ClassDuplicate: "duplicate", ClassOversize: "too many bytes", ClassArithmetic: "wrong sums",
 	ClassOutside: "outside its time", ClassReceipts: "does not fit the receipts", ClassLog: "not in the log", ClassDisputed: "disputed",
-	ClassPulls: "over the pull limit", ClassStranger: "unknown receiver", ClassUnproven: "unproven storage",
+	ClassPulls: "over the pull limit", ClassStranger: "unknown receiver", ClassOverGrant: "over the grant", ClassUnproven: "unproven storage",
 }
 
 func (c Class) known() bool { return classNames[c] != "" }

@@ -72,11 +72,12 @@ func (h *history) Ack(t *rapid.T) {
 
 func (h *history) Delete(t *rapid.T) {
 	k := h.pick(t)
-	by := "client"
-	if k.facts.Sender == testKey("dora").Public() {
-		by = "dora"
+	for _, by := range []string{"client", "dora", "emil"} {
+		if k.facts.Sender == testKey(by).Public() {
+			h.remove(k, h.deletion(k, by))
+			return
+		}
 	}
-	h.remove(k, h.deletion(k, by))
 }
 
 func (h *history) Wait(t *rapid.T) {

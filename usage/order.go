@@ -28,18 +28,23 @@ type StoreOrder struct {
 	TotalBytes uint64             // sum of the records' billable bytes
 	MaxMsat    Msat               // the most that the records may ever cost
 	NotAfter   identity.UnixMilli // the relay accepts the order up to this time
+	Grant      identity.Digest    // of the AccountGrant by which the contract's client pays; zero: the signer pays
 }
 
 func (o *StoreOrder) fields() []codec.Field {
 	return []codec.Field{
 		codec.Fixed(64, o.Contract[:]), codec.Fixed(66, o.Terms[:]), codec.U16(68, &o.N), codec.Fixed(70, o.Root[:]),
 		codec.U64(72, &o.TotalBytes), codec.U64(74, &o.MaxMsat), codec.U64(76, &o.NotAfter),
+		codec.Optional(codec.Fixed(78, o.Grant[:])),
 	}
 }
 
 func (o *StoreOrder) check() error {
 	if o.N < 1 || o.N > MaxOrderRecords {
 		return code.New(code.Malformed, "an order for %d records, allowed are 1 to %d", o.N, MaxOrderRecords)
+	}
+	if !o.Grant.IsZero() && o.Contract.IsZero() {
+		return code.New(code.Malformed, "an order by a grant names the contract that pays")
 	}
 	return checkTerms(o.Type, o.Contract, o.Terms)
 }

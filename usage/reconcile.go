@@ -3,6 +3,7 @@ package usage
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 
 	"relaymarket/identity"
@@ -61,9 +62,14 @@ type Input struct {
 	Rows     []RowEntry           // from index 0 on, all that Report.Size counts; more are ignored
 
 	Orders  []HeldOrder
+	Grants  []HeldGrant
 	Acks    []identity.Signed                      // acknowledgements that came over the receivers' own relays
 	Deleted []identity.Signed                      // DeleteReceipts
 	Seen    map[identity.Digest]identity.UnixMilli // by record: the last good challenge, by the relay's clock
+
+	// Lane is the grant whose lane is audited by its account (ReconcileLane); zero: a whole log, by
+	// the contract's client.
+	Lane identity.Digest
 
 	Policy Policy
 }
@@ -129,15 +135,64 @@ func Reconcile(in Input) (Result, error) {
 		a.refuseAll(err)
 		return a.result()
 	}
-	a.collect()
-	for i := range a.rows {
-		a.row(i)
-	}
+	a.judge()
 	a.namedRows()
 	a.tolerate()
 	a.storage()
 	a.unmatchedAcks()
 	return a.result()
+}
+
+// judge gives every row its class by itself.
+func (a *audit) judge() {
+	a.collect()
+	for i := range a.rows {
+		a.row(i)
+	}
+}
+
+// ReconcileLane is Reconcile for the account of a grant: Client is the account, Orders are its own under
+// the grant, Rows those of its lane alone. The totals in rows are the contract's, which one lane does not
+// show, and there is no report, so that neither is looked at; ClaimedMsat is the lane's by its own rows up to
+// now, and what is confirmed is what the account can answer for towards its sponsor.
+func ReconcileLane(in Input) (Result, error) {
+	if err := in.Prices.Check(); err != nil {
+		return Result{}, err
+	}
+	in.Deleted = nil // they name rows by their place in the whole log
+	a := newAudit(in)
+	a.judge()
+	a.head = in.Now
+	a.tolerate()
+	a.storage()
+	a.unmatchedAcks()
+	claimed, err := a.laneClaim()
+	if err != nil {
+		return Result{}, err
+	}
+	a.in.Report.Owed = claimed
+	return a.result()
+}
+
+// laneClaim is what the rows of one lane cost up to now.
+func (a *audit) laneClaim() (Msat, error) {
+	var l Lane
+	for i, r := range a.rows {
+		if a.bad[i] != nil {
+			continue
+		}
+		at, _ := a.acceptedAt(r)
+		next, err := l.Append(r.input(at))
+		if err != nil {
+			continue // refused by itself
+		}
+		l = next
+	}
+	l, err := l.At(a.in.Now)
+	if err != nil {
+		return 0, err
+	}
+	return a.priceOf(l.Used), nil
 }
 
 // checkHead checks that the rows are the log whose head is signed, and that this log
@@ -164,7 +219,19 @@ func (in Input) checkHead() error {
 	if err := checkRoot(&tree, r.UsageReport); err != nil {
 		return err
 	}
-	return in.checkTotals()
+	if err := in.checkTotals(); err != nil {
+		return err
+	}
+	if r.Lanes == 0 && !slices.ContainsFunc(in.Rows, isGranted) {
+		return nil // rows that do not follow are judged one by one
+	}
+	return CheckLanes(r.UsageReport, in.Prices, in.Rows)
+}
+
+// isGranted tells whether a row is a WRITE row of an order under a grant.
+func isGranted(e RowEntry) bool {
+	r, err := DecodeRow(e.Row)
+	return err == nil && r.Kind == RowWrite && !r.Grant().IsZero()
 }
 
 // checkRoot compares the rows so far with a signed head of as many rows.

@@ -41,6 +41,7 @@ type custody struct {
 	until    identity.UnixMilli // end of service
 	refused  bool
 	records  []*keep
+	lane     *sponsored // of an order under a grant, in the sponsor's audit; it has no records
 }
 
 // held is a verified HeldOrder.
@@ -87,6 +88,9 @@ type audit struct {
 	aligned bool // state is that of the row before
 	head    identity.UnixMilli
 
+	grants  map[identity.Digest]*granted // by grant
+	ordered map[identity.Digest]bool     // by order under a grant: a row billed it
+
 	findings []outcome
 }
 
@@ -100,7 +104,8 @@ func newAudit(in Input) *audit {
 		records: make(map[identity.Digest]*keep), known: make(map[identity.Digest]RecordFacts),
 		served: make(map[identity.Digest]bool), words: make(map[identity.Digest][]*word),
 		deleted: make(map[identity.Digest]identity.UnixMilli),
-		state:   LogState{Epoch: in.Report.LogEpoch}, aligned: true,
+		grants:  make(map[identity.Digest]*granted), ordered: make(map[identity.Digest]bool),
+		state: LogState{Epoch: in.Report.LogEpoch}, aligned: true,
 	}
 }
 
@@ -117,7 +122,10 @@ func (a *audit) collect() {
 		a.rows[i], a.bad[i] = DecodeRow(e.Row)
 		a.evidence[i], a.attached[i] = a.parse(a.rows[i].Evidence), a.parse(e.Ack)
 	}
-	var orders, receipts, acks, deleted []int
+	var orders, receipts, acks, deleted, grants, revoked []int
+	for _, g := range a.in.Grants {
+		grants, revoked = append(grants, a.add(g.Grant)), append(revoked, a.add(g.Revoked))
+	}
 	for _, o := range a.in.Orders {
 		orders, receipts = append(orders, a.add(o.Order)), append(receipts, a.add(o.Receipt))
 	}
@@ -128,6 +136,9 @@ func (a *audit) collect() {
 		deleted = append(deleted, a.add(s))
 	}
 	a.verdicts = identity.VerifyBatch(a.signed)
+	for i := range grants {
+		a.holdGrant(grants[i], revoked[i])
+	}
 	for i := range orders {
 		a.hold(a.in.Orders[i].Records, orders[i], receipts[i])
 	}
@@ -180,7 +191,7 @@ func openAt[T any](a *audit, at int, open func(identity.Signed, identity.Verdict
 // records, is left out: it can speak for no row.
 func (a *audit) hold(records []RecordFacts, order, receipt int) {
 	o, err := openAt(a, order, OpenStoreOrderVerified)
-	if err != nil || a.orderFault(o) != "" || o.Names(records) != nil {
+	if err != nil || o.Grant != a.in.Lane || a.orderFault(o) != "" || o.Names(records) != nil {
 		return
 	}
 	h := &held{order: o, records: records, why: "no receipt for its order is held"}
@@ -207,10 +218,14 @@ func (a *audit) hold(records []RecordFacts, order, receipt int) {
 // contract.
 func (a *audit) orderFault(o VerifiedStoreOrder) string {
 	switch {
-	case o.Network != a.in.Network || o.From != a.in.Client || o.To != a.in.Relay:
+	case o.Network != a.in.Network || o.To != a.in.Relay:
 		return "the order is between other parties"
 	case o.Contract != a.in.Contract || o.Terms != a.in.Terms:
 		return "the order is for another contract"
+	case !o.Grant.IsZero():
+		return a.grantFault(o)
+	case o.From != a.in.Client:
+		return "the order is between other parties"
 	}
 	return ""
 }

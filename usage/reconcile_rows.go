@@ -21,7 +21,7 @@ func (a *audit) row(i int) {
 	r := a.rows[i]
 	o := &a.out[i]
 	*o = outcome{index: uint64(i), class: ClassMatched}
-	if err := a.bad[i]; err != nil || r.Index != uint64(i) || r.LogEpoch != a.in.Report.LogEpoch {
+	if a.misplaced(i, r) {
 		a.refuse(i, ClassLog, "it is no row of this log at this place")
 		a.aligned = false
 		return
@@ -47,6 +47,18 @@ func (a *audit) row(i int) {
 	a.state, a.aligned = r.State(), true
 }
 
+// misplaced tells whether a row does not stand where it says. In the rows of one lane, others are between.
+func (a *audit) misplaced(i int, r Row) bool {
+	switch {
+	case a.bad[i] != nil:
+		return true
+	case !a.in.Lane.IsZero():
+		a.out[i].index = r.Index
+		return i > 0 && r.Index <= a.rows[i-1].Index
+	}
+	return r.Index != uint64(i) || r.LogEpoch != a.in.Report.LogEpoch
+}
+
 // acceptedAt is when the row's receipt was accepted, by the log.
 func (a *audit) acceptedAt(r Row) (identity.UnixMilli, bool) {
 	if c := a.custodies[r.Receipt]; c != nil {
@@ -59,7 +71,7 @@ func (a *audit) acceptedAt(r Row) (identity.UnixMilli, bool) {
 // nothing to compare with, and a closing row of an unknown receipt cannot be computed: the
 // first is refused itself, the second as such.
 func (a *audit) step(r Row, accepted identity.UnixMilli, known bool) fault {
-	if !a.aligned || !known {
+	if !a.aligned || !known || !a.in.Lane.IsZero() {
 		return fault{}
 	}
 	if err := CheckRow(a.in.Prices, a.state, r, accepted); err != nil {
@@ -94,6 +106,9 @@ func (a *audit) write(i int, r Row) fault {
 			a.take(i, r, h)
 		}
 		return f
+	}
+	if !o.Grant.IsZero() && a.in.Lane.IsZero() {
+		return a.laneWrite(i, r, o)
 	}
 	h := a.held[o.Digest()]
 	if h == nil {
@@ -173,6 +188,9 @@ func (a *audit) read(i int, r Row) fault {
 	q, err := openAt(a, a.evidence[i], OpenReadRequestVerified)
 	if err != nil {
 		return fault{ClassNoEvidence, "its request does not hold: " + err.Error()}
+	}
+	if c := a.custodies[r.Receipt]; c != nil && c.lane != nil {
+		return a.laneRead(i, r, q, c)
 	}
 	k := a.records[r.Record]
 	if f := a.readEvidence(r, q, k); f.is() {
@@ -254,7 +272,9 @@ func (a *audit) heard(i int, r Row, q VerifiedReadRequest, k *keep) fault {
 		return fault{}
 	}
 	o.class, o.viaRelay = ClassMatched, last.viaRelay
-	k.proven = max(k.proven, r.Time)
+	if k != nil {
+		k.proven = max(k.proven, r.Time)
+	}
 	return fault{}
 }
 

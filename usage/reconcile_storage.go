@@ -10,6 +10,8 @@ func (a *audit) closing(i int, r Row) fault {
 	switch {
 	case c == nil:
 		return fault{ClassReceipts, "it belongs to no receipt written before it"}
+	case c.lane != nil:
+		f = a.laneClosing(i, r, c)
 	case r.Kind == RowExpire:
 		f = a.expire(r, c)
 	default:
@@ -128,6 +130,10 @@ func (a *audit) spanOf(k *keep) span {
 // billed beyond custody as ClassOutside, what nothing proves as ClassUnproven.
 func (a *audit) storage() {
 	for _, c := range a.order {
+		if c.lane != nil {
+			a.laneStorage(c)
+			continue
+		}
 		var good, over, unproven part
 		for _, k := range c.records {
 			s, b := a.spanOf(k), k.facts.Billable()
@@ -145,11 +151,11 @@ func (a *audit) storage() {
 func (a *audit) settle(c *custody, good, over, unproven Quantities) {
 	a.out[c.index].used = good
 	if !over.IsZero() {
-		a.note(outcome{index: c.index, class: ClassOutside, used: over, refused: true, why: "storage is billed beyond the end of custody"})
+		a.note(outcome{index: a.out[c.index].index, class: ClassOutside, used: over, refused: true, why: "storage is billed beyond the end of custody"})
 	}
 	if !unproven.IsZero() {
 		a.note(outcome{
-			index: c.index, class: ClassUnproven, used: unproven, refused: a.in.Policy.Storage == PayProven,
+			index: a.out[c.index].index, class: ClassUnproven, used: unproven, refused: a.in.Policy.Storage == PayProven,
 			why: "nothing shows that the records were still kept",
 		})
 	}

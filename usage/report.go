@@ -40,7 +40,9 @@ type UsageReport struct {
 	Paid        Sat    // highest payment that the relay holds
 	TipHeight   Height // of the relay's chain view
 	TipHash     [32]byte
-	AsOf        Arrival // the last row's arrival
+	AsOf        Arrival         // the last row's arrival
+	Lanes       uint32          // lanes of the log; 0 where no row belongs to a grant
+	LanesRoot   identity.Digest // tree head over their entries: LanesHead
 }
 
 func (r *UsageReport) fields(byteSeconds []byte) []codec.Field {
@@ -50,6 +52,7 @@ func (r *UsageReport) fields(byteSeconds []byte) []codec.Field {
 		codec.U32(76, &r.LogEpoch), codec.U64(78, &r.Size), codec.Fixed(80, r.Root[:]), codec.Fixed(82, r.Terms[:]),
 		codec.U64(84, &r.LiveBytes), codec.Fixed(86, byteSeconds), codec.U64(88, &r.Egress), codec.U64(90, &r.Owed),
 		codec.U64(92, &r.Paid), codec.U32(94, &r.TipHeight), codec.Fixed(96, r.TipHash[:]), codec.U64(98, &r.AsOf),
+		codec.Optional(codec.U32(100, &r.Lanes)), codec.Optional(codec.Fixed(102, r.LanesRoot[:])),
 	}
 }
 
@@ -65,6 +68,8 @@ func (r *UsageReport) check() error {
 		return code.New(code.Malformed, "a log of more than 2^40 rows")
 	case r.Number == 1 && r.PrevSize != 0, r.PrevSize == 0 && !r.PrevRoot.IsZero():
 		return code.New(code.Malformed, "a report with a previous root and no previous rows")
+	case r.Lanes > MaxGrants+1 || (r.Lanes == 0) != r.LanesRoot.IsZero():
+		return code.New(code.Malformed, "a report of %d lanes with the wrong root field", r.Lanes)
 	case r.Paid > MaxSat:
 		return code.New(code.Malformed, "a payment of more than all money")
 	}

@@ -71,10 +71,14 @@ type sim struct {
 	live    []*kept
 	in      Input
 	reports []VerifiedUsageReport
+
+	lanes  map[identity.Digest]*simLane // by grant
+	laneOf map[identity.Digest]*simLane // by receipt
 }
 
 func newSim(t fataler) *sim {
 	s := &sim{t: t, now: simStart + 1234, arrival: 1_000_000, state: LogState{Epoch: 1}}
+	s.lanes, s.laneOf = make(map[identity.Digest]*simLane), make(map[identity.Digest]*simLane)
 	s.account = Account{Paid: 100_000, ContractPrice: 1000, CreditLimit: 5000, Value: 1_000_000, Prices: simPrices}
 	s.in = Input{
 		Network: testNet, Relay: testKey("relay").Public(), Client: testKey("client").Public(), Contract: simContract,
@@ -99,6 +103,13 @@ func (s *sim) header(from, to string) identity.Header {
 	return h
 }
 
+// headerTo is a header of the relay to a key.
+func (s *sim) headerTo(to identity.PublicKey) identity.Header {
+	h := s.header("relay", "client")
+	h.To = to
+	return h
+}
+
 func sign(t fataler, who string, raw []byte, err error) identity.Signed {
 	t.Helper()
 	if err != nil {
@@ -120,9 +131,11 @@ func (s *sim) facts(sender, receiver string, stored uint64, ttl identity.UnixMil
 	}
 }
 
-func (s *sim) order(records []RecordFacts) StoreOrder {
+func (s *sim) order(records []RecordFacts) StoreOrder { return s.orderBy("client", records) }
+
+func (s *sim) orderBy(payer string, records []RecordFacts) StoreOrder {
 	o := StoreOrder{
-		Header: s.header("client", "relay"), Contract: simContract, Terms: simTerms, N: uint16(len(records)),
+		Header: s.header(payer, "relay"), Contract: simContract, Terms: simTerms, N: uint16(len(records)),
 		MaxMsat: math.MaxUint64, NotAfter: s.now + simHour,
 	}
 	ds := make([]identity.Digest, len(records))
@@ -136,7 +149,7 @@ func (s *sim) order(records []RecordFacts) StoreOrder {
 
 func (s *sim) receipt(o VerifiedStoreOrder, worst Msat) VerifiedReceipt {
 	r := Receipt{
-		Header: s.header("relay", "client"), Order: o.Digest(), StoredBytes: o.TotalBytes, Arrival: s.arrival + 1, AcceptedMs: s.now,
+		Header: s.headerTo(o.From), Order: o.Digest(), StoredBytes: o.TotalBytes, Arrival: s.arrival + 1, AcceptedMs: s.now,
 		ServiceUntil: simUntil, WorstMsat: worst, Contract: simContract, LogEpoch: 1, RowIndex: s.state.Size, Terms: simTerms,
 	}
 	raw, err := r.Encode()
@@ -160,14 +173,26 @@ func (s *sim) write(records ...RecordFacts) bool {
 	}
 	s.must(err)
 	s.account = account
+	s.accepted(o, cost, records, nil)
+	return true
+}
+
+// accepted gives the receipt of an order and its row.
+func (s *sim) accepted(o VerifiedStoreOrder, cost Msat, records []RecordFacts, l *simLane) {
+	s.t.Helper()
 	r := s.receipt(o, cost)
-	s.in.Orders = append(s.in.Orders, HeldOrder{o.Signed(), r.Signed(), records})
+	held := HeldOrder{o.Signed(), r.Signed(), records}
+	if l == nil {
+		s.in.Orders = append(s.in.Orders, held)
+	} else {
+		l.orders = append(l.orders, held)
+		s.laneOf[r.Digest()] = l
+	}
 	s.append(RowInput{Kind: RowWrite, Bytes: o.TotalBytes, Receipt: r.Digest(), Evidence: o.Signed().Bytes()})
 	s.arrival += Arrival(len(records))
 	for _, f := range records {
 		s.live = append(s.live, &kept{f, r, s.now, 0})
 	}
-	return true
 }
 
 // append adds a row and books it.
@@ -183,6 +208,10 @@ func (s *sim) append(in RowInput) Row {
 	account, err := s.account.Spend(s.state.Used(), next.Used())
 	s.must(err)
 	s.account, s.state = account, next
+	if l := s.laneOf[in.Receipt]; l != nil {
+		l.books, err = l.books.Spend(in)
+		s.must(err)
+	}
 	s.push(row)
 	return row
 }
@@ -256,6 +285,10 @@ func (s *sim) closed(k *kept, at identity.UnixMilli) {
 	account, err := s.account.Close(rest)
 	s.must(err)
 	s.account = account
+	if l := s.laneOf[k.receipt.Digest()]; l != nil {
+		l.books, err = l.books.Close(rest)
+		s.must(err)
+	}
 	for i, x := range s.live {
 		if x == k {
 			s.live = append(s.live[:i], s.live[i+1:]...)
@@ -359,6 +392,12 @@ func (s *sim) reportWith(change func(*UsageReport)) VerifiedUsageReport {
 			r.PrevRoot = last.Root
 		}
 		r.Consistency, err = ProveConsistency(last.Size, tree.Size(), &tree)
+		s.must(err)
+	}
+	if ls, err := LanesOf(s.rows); err == nil {
+		entries, err := ls.Entries(simPrices)
+		s.must(err)
+		r.Lanes, r.LanesRoot, err = LanesHead(entries)
 		s.must(err)
 	}
 	change(&r)

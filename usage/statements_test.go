@@ -76,7 +76,36 @@ func drawOrder(t *rapid.T) StoreOrder {
 	c, terms := drawContract(t)
 	return StoreOrder{
 		drawHeader(t, identity.TypeStoreOrder), c, terms, rapid.Uint16Range(1, MaxOrderRecords).Draw(t, "n"), drawDigest(t, "root"),
-		u64(t, "bytes"), Msat(u64(t, "msat")), identity.UnixMilli(u64(t, "not after")),
+		u64(t, "bytes"), Msat(u64(t, "msat")), identity.UnixMilli(u64(t, "not after")), drawGrantOf(t, c),
+	}
+}
+
+// drawGrantOf is a grant, or none; the free allowance has none.
+func drawGrantOf(t *rapid.T, c ContractID) identity.Digest {
+	if c.IsZero() || rapid.Bool().Draw(t, "own") {
+		return identity.Digest{}
+	}
+	return drawDigest(t, "grant")
+}
+
+func drawGrant(t *rapid.T) AccountGrant {
+	from := rapid.Uint32Range(0, 1<<31).Draw(t, "from")
+	price := func(label string) Msat { return Msat(rapid.Uint64Range(0, uint64(MaxPrice)).Draw(t, label)) }
+	sum := func(label string) Msat { return Msat(rapid.Uint64Min(1).Draw(t, label)) }
+	return AccountGrant{
+		drawHeader(t, identity.TypeAccountGrant), ContractID(drawDigest(t, "contract")), testKey("friend").Public(), drawDigest(t, "terms"),
+		Prices{price("storage"), price("egress")}, sum("cap"), sum("day"), Height(from), Height(from + rapid.Uint32Range(0, 1<<20).Draw(t, "life")),
+	}
+}
+
+func drawRevoke(t *rapid.T) AccountRevoke {
+	return AccountRevoke{drawHeader(t, identity.TypeAccountRevoke), drawDigest(t, "grant")}
+}
+
+func drawGrantReceipt(t *rapid.T) GrantReceipt {
+	return GrantReceipt{
+		drawHeader(t, identity.TypeGrantReceipt), drawDigest(t, "order"), drawDigest(t, "grant"), ContractID(drawDigest(t, "contract")),
+		rapid.Uint32().Draw(t, "epoch"), u64(t, "row"),
 	}
 }
 
@@ -138,6 +167,9 @@ func drawReport(t *rapid.T) UsageReport {
 			r.Consistency = drawDigests(t, "proof", maxConsistency)
 		}
 	}
+	if rapid.Bool().Draw(t, "sponsor") {
+		r.Lanes, r.LanesRoot = rapid.Uint32Range(1, MaxGrants+1).Draw(t, "lanes"), drawDigest(t, "lanes root")
+	}
 	return r
 }
 
@@ -161,6 +193,9 @@ var kinds = []kind{
 	kindOf("denial", drawDenial, DecodeDenial, OpenDenial, OpenDenialVerified, func(v VerifiedDenial) Denial { return v.Denial }),
 	kindOf("usageReport", drawReport, DecodeUsageReport, OpenUsageReport, OpenUsageReportVerified, func(v VerifiedUsageReport) UsageReport { return v.UsageReport }),
 	kindOf("dissent", drawDissent, DecodeDissent, OpenDissent, OpenDissentVerified, func(v VerifiedDissent) Dissent { return v.Dissent }),
+	kindOf("accountGrant", drawGrant, DecodeAccountGrant, OpenAccountGrant, OpenAccountGrantVerified, func(v VerifiedAccountGrant) AccountGrant { return v.AccountGrant }),
+	kindOf("accountRevoke", drawRevoke, DecodeAccountRevoke, OpenAccountRevoke, OpenAccountRevokeVerified, func(v VerifiedAccountRevoke) AccountRevoke { return v.AccountRevoke }),
+	kindOf("grantReceipt", drawGrantReceipt, DecodeGrantReceipt, OpenGrantReceipt, OpenGrantReceiptVerified, func(v VerifiedGrantReceipt) GrantReceipt { return v.GrantReceipt }),
 }
 
 func eachKind(t *testing.T, f func(t *rapid.T, k kind)) {
@@ -275,7 +310,7 @@ func TestImpossibleStatements(t *testing.T) {
 		"endless log":                change(func(r *UsageReport) { r.Size = MaxLogSize + 1 }),
 		"more than all money":        change(func(r *UsageReport) { r.Paid = MaxSat + 1 }),
 		"dissent from nothing":       Dissent{Header: h},
-		"dissent with another class": Dissent{Header: h, Report: d, Rows: []DissentRow{{1, 'O'}}},
+		"dissent with another class": Dissent{Header: h, Report: d, Rows: []DissentRow{{1, 'Q'}}},
 		"dissent twice":              Dissent{Header: h, Report: d, Rows: []DissentRow{{1, 'E'}, {1, 'E'}}},
 		"dissent backwards":          Dissent{Header: h, Report: d, Rows: []DissentRow{{2, 'E'}, {1, 'E'}}},
 		"to nobody":                  Delete{Header: identity.Header{Network: testNet, From: h.From}, Record: d},
@@ -330,3 +365,6 @@ func FuzzDecodeDeleteReceipt(f *testing.F)   { fuzzStatement(f, "deleteReceipt")
 func FuzzDecodeDenial(f *testing.F)          { fuzzStatement(f, "denial") }
 func FuzzDecodeUsageReport(f *testing.F)     { fuzzStatement(f, "usageReport") }
 func FuzzDecodeDissent(f *testing.F)         { fuzzStatement(f, "dissent") }
+func FuzzDecodeAccountGrant(f *testing.F)    { fuzzStatement(f, "accountGrant") }
+func FuzzDecodeAccountRevoke(f *testing.F)   { fuzzStatement(f, "accountRevoke") }
+func FuzzDecodeGrantReceipt(f *testing.F)    { fuzzStatement(f, "grantReceipt") }

@@ -186,6 +186,20 @@ const (
 	DepositTooSmall Code = 140
 	// EscrowUsedUp: the escrow has no room for this payment; contract renew opens the next one with a larger deposit.
 	EscrowUsedUp Code = 141
+	// UnknownGrant: no such grant of this contract, or not for this key.
+	UnknownGrant Code = 150
+	// GrantRevoked: the sponsor has taken the grant back.
+	GrantRevoked Code = 151
+	// GrantExpired: the grant's last block is behind the relay's chain.
+	GrantExpired Code = 152
+	// GrantNotYet: the grant's first block is ahead of the relay's chain.
+	GrantNotYet Code = 153
+	// LaneCap: the grant does not cover the order with all that was used and ordered under it before.
+	LaneCap Code = 154
+	// LaneDayCap: the grant does not cover the order today.
+	LaneDayCap Code = 155
+	// TooManyGrants: the relay keeps no further grant of this contract.
+	TooManyGrants Code = 156
 	// CollateralTooLarge: ask for no more collateral than the relay's offer has, and no more than you deposit.
 	CollateralTooLarge Code = 158
 	// CollateralUnavailable: the relay has no coins free for that collateral now; ask for less or none, or later.
@@ -288,6 +302,13 @@ var table = []Entry{
 	{OutsideCoins, "outside_coins", false, "the coins are of an outside wallet, which alone can spend them; to undo the opening spend them there"},
 	{DepositTooSmall, "deposit_too_small", false, "fees would take too large a part of the deposit; deposit more, or say --small if you mean it"},
 	{EscrowUsedUp, "escrow_used_up", false, "the escrow has no room for this payment; contract renew opens the next one with a larger deposit"},
+	{UnknownGrant, "unknown_grant", false, "the relay does not know this grant; its sponsor, or its holder with the grant's file, can give it to the relay"},
+	{GrantRevoked, "grant_revoked", false, "the sponsor has taken the grant back; what was stored under it stays"},
+	{GrantExpired, "grant_expired", false, "ask the sponsor for a grant that reaches further"},
+	{GrantNotYet, "grant_not_yet", true, "the grant begins at a later block; wait for it"},
+	{LaneCap, "lane_cap", false, "the grant is used up; ask its sponsor for another one, or delete what need not be kept"},
+	{LaneDayCap, "lane_day_cap", true, "wait for tomorrow (UTC), or ask the sponsor for more a day"},
+	{TooManyGrants, "too_many_grants", false, "the contract has as many grants as a relay keeps; use those that exist, or another contract"},
 	{CollateralTooLarge, "collateral_too_large", false, "ask for no more collateral than the relay's offer has, and no more than you deposit"},
 	{CollateralUnavailable, "collateral_unavailable", true, "the relay has no coins free for that collateral now; ask for less or none, or later"},
 	{NotProven, "not_proven", false, "what the file claims does not follow from its bytes, so it shows nothing against anybody"},

@@ -40,6 +40,8 @@ func samples() []Message {
 		&RequestUsage{[32]byte{1}, 2, 3, 4, 5, true}, &UsageReport{[]byte{1}, [][]byte{{2}, {3}}, true},
 		&PutIdentity{[]byte{1}}, &GetIdentity{identity.PublicKey{1}}, &Identity{[]byte{1}}, &GetOffer{}, &Offer{[]byte{1}},
 		&Account{}, &AccountInfo{FreeUsed: 1, FreeLimit: 2, Contracts: []AccountContract{{[32]byte{1}, 2, 3, 4, 5, 6, 7, 8, 9}}},
+		&Grant{[]byte{1}}, &Granted{[]byte{1}}, &RequestLane{[32]byte{1}, [32]byte{2}, 3, 4}, &Lane{Grant: []byte{1}},
+		&Lane{[]byte{1}, []byte{2}, true, 3, [16]byte{4}, 5, 6, 7, 8, [][]byte{{9}, {10}}, true},
 		&Contract{[]byte{1}},
 	}
 }

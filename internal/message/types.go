@@ -36,6 +36,10 @@ const (
 	TypeOffer         Type = 29
 	TypeAccount       Type = 30
 	TypeAccountInfo   Type = 31
+	TypeGrant         Type = 32
+	TypeGranted       Type = 33
+	TypeRequestLane   Type = 34
+	TypeLane          Type = 35
 	TypeContract      Type = 40
 	TypeCancel        Type = 41
 )
@@ -110,6 +114,10 @@ var table = []Info{
 	{Type: TypeOffer, Name: "offer", From: FromRelay, make: empty[Offer]},
 	{Type: TypeAccount, Name: "account", From: FromClient, Answers: []Type{TypeAccountInfo}, make: empty[Account]},
 	{Type: TypeAccountInfo, Name: "accountInfo", From: FromRelay, make: empty[AccountInfo]},
+	{Type: TypeGrant, Name: "grant", From: FromClient, Answers: []Type{TypeGranted}, make: empty[Grant]},
+	{Type: TypeGranted, Name: "granted", From: FromRelay, make: empty[Granted]},
+	{Type: TypeRequestLane, Name: "requestLane", From: FromClient, Answers: []Type{TypeLane}, make: empty[RequestLane]},
+	{Type: TypeLane, Name: "lane", From: FromRelay, make: empty[Lane]},
 	{Type: TypeContract, Name: "contract", From: FromEither, Answers: []Type{TypeContract, TypeOK}, make: empty[Contract]},
 	{Type: TypeCancel, Name: "cancel", From: FromClient, Answers: []Type{TypeOK}, make: empty[Cancel]},
 }

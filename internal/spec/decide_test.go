@@ -27,7 +27,7 @@ func init() {
 		"signed": decideSigned, "bundle": decideBundle, "tree": decideTree, "key": decideKey, "phrase": decidePhrase,
 		"identity_file": decideFile, "card": decideCard, "content_root": decideContentRoot, "chunk": decideChunk,
 		"record": decideRecord, "pad": decidePad, "unpad": decideUnpad, "sealed": decideSealed, "content": decideContent,
-		"attachment": decideAttachment, "receipt": decideReceipt, "row": decideRow, "log": decideLog,
+		"attachment": decideAttachment, "receipt": decideReceipt, "row": decideRow, "log": decideLog, "lanes": decideLanes,
 		"consistency": decideConsistency, "inclusion": decideInclusion, "report": decideReport, "fraud": decideFraud,
 		"handshake": decideHandshake, "frame": decideFrame, "terms": decideTerms, "contract": decideContract,
 		"key_close": decideKeyClose, "recovery_content": decideRecoveryContent, "recovery": decideRecovery, "partial_signature": decidePartial,
@@ -61,6 +61,12 @@ func openAny(s identity.Signed) (identity.Header, error) {
 		_, err = usage.OpenUsageReport(s)
 	case identity.TypeDissent:
 		_, err = usage.OpenDissent(s)
+	case identity.TypeAccountGrant:
+		_, err = usage.OpenAccountGrant(s)
+	case identity.TypeAccountRevoke:
+		_, err = usage.OpenAccountRevoke(s)
+	case identity.TypeGrantReceipt:
+		_, err = usage.OpenGrantReceipt(s)
 	case identity.TypeServerBroadcast:
 		_, err = broadcast.Open(s, 0)
 	case identity.TypeIdentity:

@@ -248,6 +248,10 @@ func structures() map[string]structure {
 		"denial":          statement(identity.TypeDenial, only(usage.DecodeDenial)),
 		"usageReport":     statement(identity.TypeUsageReport, only(usage.DecodeUsageReport)),
 		"dissent":         statement(identity.TypeDissent, only(usage.DecodeDissent)),
+		"accountGrant":    statement(identity.TypeAccountGrant, only(usage.DecodeAccountGrant)),
+		"accountRevoke":   statement(identity.TypeAccountRevoke, only(usage.DecodeAccountRevoke)),
+		"grantReceipt":    statement(identity.TypeGrantReceipt, only(usage.DecodeGrantReceipt)),
+		"laneEntry":       {nil, only(usage.DecodeLaneEntry)},
 		"row":             {nil, only(usage.DecodeRow)},
 		"rowEntry":        {nil, only(usage.DecodeRowEntry)},
 		"fraudProof":      {nil, decodeProof},
@@ -259,7 +263,7 @@ func structures() map[string]structure {
 	}
 	common := []field{{64, make([]byte, 32)}, {66, make([]byte, 4)}, {68, make([]byte, 32)}}
 	for _, i := range identity.Types() {
-		if i.Type >= identity.TypeContractOpen {
+		if i.Type >= identity.TypeContractOpen && i.Type < identity.TypeAccountGrant {
 			all[i.Name] = structure{append(header(i.Type), common...), only(contract.Decode)}
 		}
 	}

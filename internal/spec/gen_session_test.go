@@ -65,6 +65,12 @@ func (m *maker) messages() []message.Message {
 		&message.AccountInfo{FreeUsed: 1, FreeLimit: 2, Contracts: []message.AccountContract{{
 			Contract: contractID, State: 7, OwedMsat: 1, ReservedMsat: 2, PaidSat: 3, FundsMsat: 4, ValueSat: 5, ExpiryHeight: 6, Rows: 7,
 		}}},
+		&message.Grant{Statement: g["accountGrant"].Bytes()}, &message.Granted{Receipt: g["grantReceipt"].Bytes()},
+		&message.RequestLane{Contract: contractID, Grant: identity.Tagged("spec/grant"), FromRow: 3, Limit: 4},
+		&message.Lane{
+			Grant: g["accountGrant"].Bytes(), Revoke: g["accountRevoke"].Bytes(), Open: true, LiveBytes: 1, ByteSeconds: [16]byte{15: 2}, Egress: 3,
+			OwedMsat: 4, ReservedMsat: 5, DayMsat: 6, Rows: [][]byte{entry}, More: true,
+		},
 		&message.Contract{Statement: tell(m.t).all[0].Bytes()}, &message.Cancel{ID: 12},
 	}
 }

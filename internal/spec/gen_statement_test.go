@@ -225,6 +225,7 @@ func (m *maker) bodies() {
 	for name, s := range m.goodBodies() {
 		m.add("body/"+name, "signed", "ok", "a good "+name, signed(s))
 	}
+	self := key("alice").Public()
 	for _, c := range []struct {
 		name, of, by string
 		typ          uint64
@@ -246,6 +247,10 @@ func (m *maker) bodies() {
 		{"report-first", "usageReport", "relay", 68, filler(32), "report 1 with a predecessor"},
 		{"dissent-order", "dissent", "alice", 66, bytes.Join([][]byte{bigEndian(9, 8), {'E'}, bigEndian(8, 8), {'E'}}, nil), "rows that descend"},
 		{"dissent-class", "dissent", "alice", 66, append(bigEndian(9, 8), 'Q'), "class Q"},
+		{"grant-own", "accountGrant", "alice", 66, self[:], "a grant to oneself"},
+		{"grant-heights", "accountGrant", "alice", 76, bigEndian(199, 4), "ends before it begins"},
+		{"grant-nothing", "accountGrant", "alice", 70, make([]byte, 8), "a cap of 0"},
+		{"report-lanes", "usageReport", "relay", 100, bigEndian(2, 4), "lanes without their root"},
 		{"label", "identity", "alice", 64, []byte("a\nb"), "a line feed in the label"},
 		{"devices", "identity", "alice", 74, []byte{0}, "no devices"},
 		{"sealing-key", "identity", "alice", 68, make([]byte, 32), "a sealing key of 32 bytes"},

@@ -67,8 +67,23 @@ func (m *maker) goodBodies() map[string]identity.Signed {
 		Header: head("alice", "relay", "dissent"), Report: identity.Tagged("spec/report"),
 		Rows: []usage.DissentRow{{Index: 3, Class: usage.ClassNoEvidence}, {Index: 9, Class: usage.ClassPulls}},
 	}
+	grant := usage.AccountGrant{
+		Header: head("alice", "relay", "grant"), Contract: contractID, Account: key("bob").Public(), Terms: termsID, Prices: dear,
+		CapMsat: 50_000_000, DayMsat: 5_000_000, NotBefore: 200, NotAfter: 4_600,
+	}
+	given := m.sign("alice", val(grant.Encode())(m))
+	revoke := usage.AccountRevoke{Header: head("alice", "relay", "revoke"), Grant: identity.StatementDigest(identity.TypeAccountGrant, given.Statement)}
+	revoked := m.sign("alice", val(revoke.Encode())(m))
+	done := usage.GrantReceipt{
+		Header: head("relay", "alice", "revoked"), Order: identity.StatementDigest(identity.TypeAccountRevoke, revoked.Statement), Grant: revoke.Grant,
+		Contract: contractID, LogEpoch: 1, RowIndex: 5,
+	}
+	byGrant := val(usage.DecodeStoreOrder(order.Statement))(m)
+	byGrant.Header, byGrant.Grant = head("bob", "relay", "order by a grant"), revoke.Grant
 	return map[string]identity.Signed{
-		"record": m.batch()[0], "storeOrder": order, "receipt": m.receipt(nil), "readRequest": asked,
+		"accountGrant": given, "accountRevoke": revoked, "grantReceipt": m.sign("relay", val(done.Encode())(m)),
+		"storeOrder-by-a-grant": m.sign("bob", val(byGrant.Encode())(m)),
+		"record":                m.batch()[0], "storeOrder": order, "receipt": m.receipt(nil), "readRequest": asked,
 		"acknowledgement": m.sign("bob", val(ack.Encode())(m)), "acknowledgement-to-sender": m.sign("bob", val(told.Encode())(m)),
 		"delete": del, "deleteReceipt": m.sign("relay", val(gone.Encode())(m)), "denial": m.sign("relay", val(denial.Encode())(m)),
 		"usageReport": m.story().reports[0], "dissent": m.sign("alice", val(dissent.Encode())(m)), "identity": m.document(nil),
@@ -156,6 +171,7 @@ func (m *maker) logs() {
 	m.rowsOf(l)
 	m.proofs(l)
 	m.heads(l)
+	m.lanes()
 }
 
 func (m *maker) rowsOf(l *ledger) {

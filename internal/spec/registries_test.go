@@ -201,7 +201,7 @@ func TestConstants(t *testing.T) {
 		"max_price_msat": uint64(usage.MaxPrice), "record_overhead": usage.RecordOverhead, "min_storage_s": usage.MinStorageSeconds,
 		"max_order_records": usage.MaxOrderRecords, "max_request_ms": uint64(usage.MaxRequestLife),
 		"max_denial_evidence": usage.MaxDenialEvidence, "max_dissent_rows": usage.MaxDissentRows, "max_row": usage.MaxRow, "max_proof_file": evidence.MaxFile, "max_proof_rows": evidence.MaxRows,
-		"max_row_entry": usage.MaxRowEntry, "max_log_size": usage.MaxLogSize, "max_validity_ms": uint64(broadcast.MaxValidity),
+		"max_row_entry": usage.MaxRowEntry, "max_log_size": usage.MaxLogSize, "max_grants": usage.MaxGrants, "max_lane_entry": usage.MaxLaneEntry, "max_validity_ms": uint64(broadcast.MaxValidity),
 		"max_pow_bits": broadcast.MaxPowBits, "max_list_bytes": board.MaxListBytes, "max_list_offers": board.MaxListOffers,
 		"max_items": message.MaxItems, "max_signed": message.MaxSigned, "max_bundle": message.MaxBundle,
 		"max_piece": message.MaxPiece, "max_text": message.MaxText, "first_frame": transport.FirstLimit,

@@ -70,6 +70,10 @@ func (t *tx) dispatch(op Op, s *step) (Outcome, error) {
 		return t.acknowledge(op, s)
 	case IdentityOp:
 		return t.keepDocument(op, s)
+	case GrantOp:
+		return t.keepGrant(op, s)
+	case RevokeOp:
+		return t.revoke(op, s)
 	}
 	return Outcome{}, code.New(code.Internal, "an operation of unknown type %T", op)
 }

@@ -54,7 +54,7 @@ func (s *signers) write(a AccountTerms, to identity.PublicKey, ttl uint32, flags
 	unsigned := s.order(a, r).Order.StoreOrder
 	o, err := usage.OpenStoreOrder(s.sign(unsigned.Encode()))
 	s.must(err)
-	op := WriteOp{o, []records.Record{r}}
+	op := WriteOp{Order: o, Records: []records.Record{r}}
 	w := &writing{WriteOp: op}
 	s.must(w.matches())
 	out := s.do(op)

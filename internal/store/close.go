@@ -86,18 +86,16 @@ func (t *tx) chargeClose(s *step, l *ledger, v *stored, kind usage.RowKind, evid
 		Kind: kind, Arrival: at, Time: l.time(t.now), Bytes: v.facts().Billable(), Receipt: v.receipt,
 		Record: v.digest, Accepted: v.accepted, Evidence: evidence,
 	}
-	if err := l.append(s, in); err != nil {
+	if err := t.bill(s, l, v.grantedBy, in); err != nil {
 		return err
 	}
 	rest, err := usage.Rest(v.facts(), v.accepted, in.Time, v.end, left)
 	if err != nil {
 		return code.Wrap(code.Internal, err, "closing a record")
 	}
-	books, err := l.books().Close(rest)
-	if err != nil {
+	if err := t.release(s, l, v.grantedBy, rest); err != nil {
 		return err
 	}
-	l.pledged = books.Pledged
 	l.save(s)
 	return t.lessDue(s, l, v, due{live: in.Bytes, egress: v.size() * uint64(left)})
 }

@@ -27,6 +27,7 @@ type history struct {
 	written  []*written
 	reports  map[usage.ContractID]*usage.VerifiedUsageReport // the last ones heard
 	doubt    map[identity.Digest]bool                        // presented when the machine crashed; nobody heard the answer
+	grant    GrantOp                                         // of the first account to dave
 	shown    usage.Arrival                                   // the highest watermark that anybody saw
 }
 
@@ -57,6 +58,8 @@ func newHistory(rt *rapid.T) *history {
 	h.accounts[1].ServiceUntil = testStart + 3*testHour // tombstones outlive it
 	h.fund(h.accounts[0])
 	h.fund(h.accounts[1])
+	h.grant = h.world.grant(h.accounts[0], dave, nil)
+	h.do(h.grant)
 	return h
 }
 
@@ -82,6 +85,9 @@ func (h *history) newWrite() WriteOp {
 	var recs []records.Record
 	for i := range rapid.IntRange(1, 3).Draw(h.rt, "n") {
 		recs = append(recs, h.record(h.draft(i)))
+	}
+	if rapid.IntRange(0, 2).Draw(h.rt, "sponsored") == 0 {
+		return h.orderUnder(h.accounts[0], h.grant, 1<<30, recs...)
 	}
 	return h.order(a, recs...)
 }
@@ -370,6 +376,7 @@ func (h *history) checkAll() {
 	h.checkTombstones()
 	for _, a := range h.accounts[:2] {
 		h.checkLog(a)
+		h.checkLanes(a)
 	}
 	h.now += 30 * testHour
 	h.must(h.r.ConfirmClock(ctx, h.now))
@@ -379,7 +386,9 @@ func (h *history) checkAll() {
 	for _, a := range h.accounts[:2] {
 		h.rows(a)
 		h.allReleased(a)
+		h.checkLanes(a)
 	}
+	h.laneReleased(h.accounts[0], h.grant)
 	if left := h.inbox(bob); len(left) != 0 {
 		h.t.Fatalf("%d records outlive their end", len(left))
 	}

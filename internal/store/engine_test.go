@@ -178,7 +178,7 @@ func TestOpenRefusals(t *testing.T) {
 	if _, err := OpenRelay(o); code.Of(err) != code.StoreLocked {
 		t.Fatalf("opened twice: %v", err)
 	}
-	if err := putMeta(ctx, r.engine, Pair{formatKey, relayFormat.value(2)}); err != nil {
+	if err := putMeta(ctx, r.engine, Pair{formatKey, relayFormat.value(relayFormat.version + 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Close(); err != nil {
@@ -191,7 +191,7 @@ func TestOpenRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := putMeta(ctx, e, Pair{formatKey, relayFormat.value(1)}); err != nil {
+	if err := putMeta(ctx, e, Pair{formatKey, relayFormat.value(relayFormat.version)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Close(); err != nil {

@@ -99,14 +99,12 @@ func (t *tx) closeEntry(s *step, shard uint8, row Pair, open map[accountRef]*led
 	in := usage.RowInput{
 		Kind: usage.RowExpire, Arrival: t.arrive(1), Time: end, Bytes: d.live, Receipt: receipt, Accepted: d.accepted,
 	}
-	if err := l.append(s, in); err != nil {
+	if err := t.bill(s, l, d.grant, in); err != nil {
 		return err
 	}
-	books, err := l.books().Close(usage.Quantities{Egress: d.egress})
-	if err != nil {
+	if err := t.release(s, l, d.grant, usage.Quantities{Egress: d.egress}); err != nil {
 		return err
 	}
-	l.pledged = books.Pledged
 	s.delete(shard, row.Key)
 	return nil
 }

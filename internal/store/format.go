@@ -22,8 +22,11 @@ type format struct {
 	migrations map[uint16]func(context.Context, Engine) error
 }
 
-// relayFormat is the format of a relay's store. Version 1 is the first.
-var relayFormat = format{magic: "relaymarket relay store", version: 1}
+// relayFormat is the format of a relay's store. Version 1 is the first. Version 2 knows grants and
+// lanes, whose values version 1 would take for broken ones; what version 1 wrote reads as it is.
+var relayFormat = format{magic: "relaymarket relay store", version: 2, migrations: map[uint16]func(context.Context, Engine) error{
+	1: func(context.Context, Engine) error { return nil },
+}}
 
 func (f format) value(version uint16) []byte {
 	return binary.BigEndian.AppendUint16([]byte(f.magic), version)

@@ -20,6 +20,9 @@ import (
 //	'h' num hash index               stored hash of its tree
 //	'k' num index                    acknowledgement attached to a row
 //	'u' num number                   usage report
+//	'g' digest                       grant and its revocation; in the shard of its contract
+//	'n' num digest                   lane of a grant that was used
+//	'w' num num index                which rows of the log are the lane's
 //	'e' end num receipt              what must be closed when (due)
 //	'd' digest                       record digest → place
 //	'p' num num id                   path → claim; in the sender's shard
@@ -29,7 +32,7 @@ import (
 //	'x' bucket kind …                everything that is dropped with its expiry bucket
 //	'C' nonce, 'E' seq, 'B' key      contract rows, pending effects, board; in shard 0
 //
-// A num is the 8-byte number of an identity or a contract in this store.
+// A num is the 8-byte number of an identity, a contract or a grant in this store.
 const (
 	kindMeta     = 0
 	kindAccount  = 'a'
@@ -37,6 +40,9 @@ const (
 	kindHash     = 'h'
 	kindAck      = 'k'
 	kindReport   = 'u'
+	kindGrant    = 'g'
+	kindLane     = 'n'
+	kindLaneRow  = 'w'
 	kindDue      = 'e'
 	kindDigest   = 'd'
 	kindPath     = 'p'
@@ -58,6 +64,7 @@ const (
 	inOrder   = 'o' // order digest: its receipt
 	inRequest = 's' // request digest: what it was answered
 	inFree    = 'f' // payer: free allowance used on one day
+	inDay     = 'g' // grant: max_msat of its orders of one day
 	inRef     = 'y' // key outside of the bucket that goes with it
 )
 
@@ -127,6 +134,16 @@ func contractKey(nonce [32]byte) []byte    { return key32(kindContract, nonce) }
 func boardKey(k identity.PublicKey) []byte { return key32(kindBoard, k) }
 func pendingKey(seq uint64) []byte         { return key8(kindPending, seq) }
 
+func grantKey(d identity.Digest) []byte { return key32(kindGrant, d) }
+
+func laneKey(n num, grant identity.Digest) []byte {
+	return append(key8(kindLane, uint64(n)), grant[:]...)
+}
+
+func laneRowKey(n, grant num, index uint64) []byte {
+	return binary.BigEndian.AppendUint64(key16(kindLaneRow, uint64(n), uint64(grant)), index)
+}
+
 func inboxKey(n num, a usage.Arrival) []byte  { return key16(kindInbox, uint64(n), uint64(a)) }
 func outboxKey(n num, a usage.Arrival) []byte { return key16(kindOutbox, uint64(n), uint64(a)) }
 
@@ -183,6 +200,8 @@ func contentKey(p place, piece uint16) []byte {
 func orderKey(b Bucket, order identity.Digest) []byte     { return bucketed32(b, inOrder, order) }
 func requestKey(b Bucket, request identity.Digest) []byte { return bucketed32(b, inRequest, request) }
 func freeKey(b Bucket, payer identity.PublicKey) []byte   { return bucketed32(b, inFree, payer) }
+
+func dayKey(b Bucket, grant identity.Digest) []byte { return bucketed32(b, inDay, grant) }
 
 // refKey makes a key outside of the bucket go with it.
 func refKey(b Bucket, target []byte) []byte {

@@ -121,7 +121,7 @@ func TestPathsOfDifferentPeopleDiffer(t *testing.T) {
 // FuzzValues: no value from a broken disk may panic, and what reads back is what was written.
 func FuzzValues(f *testing.F) {
 	f.Add(byte(0), recordRow{header: []byte("h"), deleted: []byte("d"), answer: []byte("a")}.encode())
-	f.Add(byte(1), due{1, 2, 3}.encode())
+	f.Add(byte(1), due{1, 2, 3, identity.Digest{}}.encode())
 	f.Add(byte(2), claim{place: place{1, 2, 3}, digest: identity.Digest{1}, end: 9}.encode())
 	f.Add(byte(3), answered{denial: []byte("d")}.encode())
 	f.Add(byte(4), accountRow{rows: 7}.encode())
@@ -130,6 +130,9 @@ func FuzzValues(f *testing.F) {
 	f.Add(byte(7), clock{1, 2}.encode())
 	f.Add(byte(8), encodeVersion(Version{1, GroupID{2}}))
 	f.Add(byte(9), number(5))
+	f.Add(byte(10), grantRow{signed: []byte("s"), receipt: []byte("r")}.encode())
+	f.Add(byte(11), encodeLane(usage.Lane{Rows: 1, Live: 2}))
+	f.Add(byte(0), recordRow{header: []byte("h"), grantedBy: identity.Digest{1}}.encode())
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
 		if again, err := reencode(kind, b); err == nil && b != nil && len(again) > len(b) {
 			t.Fatalf("%x reads as %x", b, again)
@@ -169,6 +172,14 @@ func reencode(kind byte, b []byte) ([]byte, error) {
 	case 9:
 		v, err := decodeNumber(b)
 		return number(v), err
+	}
+	if kind == 10 {
+		v, err := decodeGrantRow(b)
+		return v.encode(), err
+	}
+	if kind == 11 {
+		v, err := decodeLane(b)
+		return encodeLane(v), err
 	}
 	_, _ = openStored(place{}, b)
 	_, _ = decodePending(1, b)

@@ -6,8 +6,8 @@ import (
 	"relaymarket/usage"
 )
 
-// Op is a verified operation for Relay.Apply: a WriteOp, ReadOp, DeleteOp, AckOp or
-// IdentityOp.
+// Op is a verified operation for Relay.Apply: a WriteOp, ReadOp, DeleteOp, AckOp,
+// IdentityOp, GrantOp or RevokeOp.
 type Op interface{ op() }
 
 // Shard is a home shard as it travels: a hint beside statements that name only a digest. A
@@ -21,6 +21,7 @@ const NoShard Shard = 0xffff
 type WriteOp struct {
 	Order   usage.VerifiedStoreOrder
 	Records []records.Record // in the order's order
+	Tip     usage.Height     // of the relay's chain, by which grants begin and end
 }
 
 // ReadOp serves one read request: the row is committed before the first byte may leave.
@@ -61,7 +62,7 @@ type Outcome struct {
 	Err error
 	// Statement is the unsigned body of the answer, ready to be signed: the receipt
 	// (WriteOp), the denial (ReadOp without Grant), the delete receipt (DeleteOp, and AckOp
-	// if it deleted). The same operation gets the same body again.
+	// if it deleted), the grant receipt (GrantOp, RevokeOp). The same operation gets the same body again.
 	Statement []byte
 	// Repeat tells that this very operation had been done before and was not charged again.
 	Repeat bool

@@ -48,7 +48,7 @@ func (t *tx) chargeWrite(w *writing, s *step) error {
 		Kind: usage.RowWrite, Arrival: w.arrival, Time: w.at, Bytes: w.Order.TotalBytes,
 		Receipt: w.receipt, Evidence: w.Order.Signed().Bytes(),
 	}
-	if err := l.append(s, in); err != nil {
+	if err := t.bill(s, l, w.Order.Grant, in); err != nil {
 		return err
 	}
 	l.save(s)
@@ -56,7 +56,7 @@ func (t *tx) chargeWrite(w *writing, s *step) error {
 	for _, f := range w.facts {
 		end := f.CustodyEnd(w.until)
 		d := ends[end]
-		ends[end] = due{w.at, d.live + f.Billable(), d.egress + f.Stored*uint64(f.MaxPulls)}
+		ends[end] = due{w.at, d.live + f.Billable(), d.egress + f.Stored*uint64(f.MaxPulls), w.Order.Grant}
 	}
 	for end, d := range ends {
 		s.put(w.home, dueKey(end, l.n, w.receipt), d.encode())
@@ -75,7 +75,7 @@ func (t *tx) storeRecords(w *writing, s *step) []Arrived {
 		out[i] = Arrived{h.To, inboxRow(r.Digest(), h, r.Signed().Statement, places[i], w.facts[i].Stored, end)}
 		row := recordRow{
 			contract: w.Order.Contract, receipt: w.receipt, order: w.Order.Digest(), orderBucket: w.bucket,
-			accepted: w.at, end: end, header: r.Signed().Bytes(),
+			accepted: w.at, end: end, header: r.Signed().Bytes(), grantedBy: w.Order.Grant,
 		}
 		s.put(w.home, recordKey(places[i]), row.encode())
 		storeContent(s, places[i], r.Content())

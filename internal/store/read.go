@@ -272,7 +272,7 @@ func (t *tx) chargeRead(op ReadOp, s *step, v *stored) (uint64, error) {
 		Kind: usage.RowRead, Arrival: t.arrive(1), Time: l.time(t.now), Bytes: v.size(), Receipt: v.receipt,
 		Record: v.digest, Evidence: op.Request.Signed().Bytes(),
 	}
-	if err := l.append(s, in); err != nil {
+	if err := t.bill(s, l, v.grantedBy, in); err != nil {
 		return 0, err
 	}
 	l.save(s)

@@ -134,7 +134,7 @@ func TestSameOrderSameReceipt(t *testing.T) {
 			t.Fatal("the same records under a new order are charged again")
 		}
 		w.refused(w.order(a, op.Records[0], w.record(draft{from: alice, to: bob})), code.Conflict)
-		w.refused(WriteOp{op.Order, op.Records[:1]}, code.OrderMismatch)
+		w.refused(WriteOp{Order: op.Order, Records: op.Records[:1]}, code.OrderMismatch)
 		other := w.contract(carol)
 		w.fund(other)
 		w.refused(w.order(other, op.Records...), code.Conflict)

@@ -232,6 +232,9 @@ func (t *tx) report(s *step, ref accountRef, tip Tip) ([]byte, error) {
 	if u.Root, err = usage.TreeRoot(u.Size, hashes); err != nil {
 		return nil, code.Wrap(code.StoreCorrupt, err, "the tree of contract %s", l.Contract)
 	}
+	if u.Lanes, u.LanesRoot, err = t.lanesHead(t.ctx, l); err != nil {
+		return nil, err
+	}
 	number := identity.Tagged("report", l.Contract[:], binary.BigEndian.AppendUint64(nil, u.Number), u.Root[:])
 	u.Header = t.answer(identity.TypeUsageReport, l.Payer, serial("report-serial", number))
 	body, err := u.Encode()

@@ -1,5 +1,7 @@
 package store
 
+import "relaymarket/usage"
+
 // A commit goes through three phases, because a sponsor's record touches two shards: what is
 // harmless alone comes first. Content without its record row is dropped with its bucket; a
 // claim without its record blocks only its path, and only until the record would have expired.
@@ -22,9 +24,10 @@ func (w write) size() int { return len(w.key) + len(w.value) + 16 }
 // that they are atomic.
 type step struct {
 	writes  [phases][]write
-	ledgers []*ledger // new states of accounts
-	boxes   []box     // lists that now have something in a shard
-	due     []dueAt   // closings that are now scheduled
+	ledgers []*ledger              // new states of accounts
+	lanes   map[laneRef]usage.Lane // new states of lanes, which are among the writes
+	boxes   []box                  // lists that now have something in a shard
+	due     []dueAt                // closings that are now scheduled
 }
 
 type dueAt struct {
@@ -57,7 +60,7 @@ type packing struct {
 	puts    []Pair
 	deletes [][]byte
 	deleted map[string]bool
-	account map[string]int // where in puts an account is
+	account map[string]int // where in puts an account or a lane is
 	jobs    []int
 }
 
@@ -145,10 +148,10 @@ func (g *packing) add(w write) {
 	g.deletes = append(g.deletes, w.key)
 }
 
-// put adds a put. An account is charged by many jobs of a batch: only its last state is
+// put adds a put. An account or a lane is charged by many jobs of a batch: only its last state is
 // written.
 func (g *packing) put(w write) {
-	if w.key[0] == kindAccount {
+	if w.key[0] == kindAccount || w.key[0] == kindLane {
 		if i, ok := g.account[string(w.key)]; ok {
 			g.puts[i].Value = w.value
 			return

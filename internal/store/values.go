@@ -141,14 +141,18 @@ type recordRow struct {
 	header      []byte             // identity.Signed bytes
 	deleted     []byte             // identity.Signed bytes of what deleted it; empty while live
 	answer      []byte             // body of the delete receipt
+	grantedBy   identity.Digest    // the grant by which it was ordered; zero: its payer's own
 }
 
 func (v recordRow) encode() []byte {
 	w := newWriter(128 + len(v.header) + len(v.deleted) + len(v.answer))
 	w.fixed(v.contract[:]).fixed(v.receipt[:]).fixed(v.order[:]).u(uint64(v.orderBucket))
 	w.u(uint64(v.accepted)).u(uint64(v.end)).bytes(v.header)
-	if len(v.deleted) > 0 {
+	if len(v.deleted) > 0 || !v.grantedBy.IsZero() {
 		w.bytes(v.deleted).bytes(v.answer)
+	}
+	if !v.grantedBy.IsZero() {
+		w.fixed(v.grantedBy[:])
 	}
 	return w.b
 }
@@ -163,6 +167,9 @@ func decodeRecordRow(b []byte) (recordRow, error) {
 	v.accepted, v.end, v.header = identity.UnixMilli(r.u()), identity.UnixMilli(r.u()), r.bytes()
 	if len(r.b) > 0 {
 		v.deleted, v.answer = r.bytes(), r.bytes()
+	}
+	if len(r.b) > 0 {
+		r.fixed(v.grantedBy[:])
 	}
 	return v, r.end("a record")
 }
@@ -237,17 +244,25 @@ func decodeDocRow(b []byte) (docRow, error) {
 // due is what is left of one receipt's records with one end of custody.
 type due struct {
 	accepted identity.UnixMilli
-	live     uint64 // billable bytes still kept
-	egress   uint64 // bytes of the pulls that are left
+	live     uint64          // billable bytes still kept
+	egress   uint64          // bytes of the pulls that are left
+	grant    identity.Digest // of the receipt's order
 }
 
 func (d due) encode() []byte {
-	return newWriter(24).u(uint64(d.accepted)).u(d.live).u(d.egress).b
+	w := newWriter(56).u(uint64(d.accepted)).u(d.live).u(d.egress)
+	if !d.grant.IsZero() {
+		w.fixed(d.grant[:])
+	}
+	return w.b
 }
 
 func decodeDue(b []byte) (due, error) {
 	r := newReader(b)
-	d := due{identity.UnixMilli(r.u()), r.u(), r.u()}
+	d := due{accepted: identity.UnixMilli(r.u()), live: r.u(), egress: r.u()}
+	if len(r.b) > 0 {
+		r.fixed(d.grant[:])
+	}
 	return d, r.end("a due entry")
 }
 

@@ -13,6 +13,7 @@ type accountRow struct {
 	epoch   uint32 // of the log
 	rows    uint64 // size of the log
 	reports uint64 // number of the last report
+	grants  uint64 // how many were kept
 }
 
 func (a accountRow) encode() []byte {
@@ -22,8 +23,11 @@ func (a accountRow) encode() []byte {
 	w.u(uint64(a.ServiceUntil)).u(uint64(a.Expiry)).u(uint64(a.State))
 	w.u(a.pledged.ByteSeconds.Hi).u(a.pledged.ByteSeconds.Lo).u(a.pledged.Egress)
 	w.u(uint64(a.epoch)).u(a.rows).u(a.reports)
-	if a.Final != 0 || !a.Closing.IsZero() {
+	if a.Final != 0 || !a.Closing.IsZero() || a.grants > 0 {
 		w.u(uint64(a.Final)).fixed(a.Closing[:])
+	}
+	if a.grants > 0 {
+		w.u(a.grants)
 	}
 	return w.b
 }
@@ -42,6 +46,9 @@ func decodeAccountRow(b []byte) (accountRow, error) {
 	if len(r.b) > 0 {
 		a.Final = usage.Sat(r.u())
 		r.fixed(a.Closing[:])
+	}
+	if len(r.b) > 0 {
+		a.grants = r.u()
 	}
 	return a, r.end("an account")
 }

@@ -47,7 +47,9 @@ func (t *tx) wantPlaces(op Op, w wants) {
 	}
 	switch op := op.(type) {
 	case WriteOp:
-		w.add(shardOf(op.Order.From), orderKey(orderBucket(op), op.Order.Digest()))
+		if home, err := t.homeOf(op.Order); err == nil {
+			w.add(home, orderKey(orderBucket(op), op.Order.Digest()))
+		}
 		for _, r := range op.Records {
 			shard, key := t.pathOf(r.Header())
 			w.add(shard, key)

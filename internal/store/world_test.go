@@ -38,6 +38,7 @@ type world struct {
 	now    identity.UnixMilli
 	count  uint64
 	relay  identity.PublicKey
+	tip    usage.Height
 }
 
 // person is a key that is on no curve; its first byte is its shard.
@@ -191,7 +192,7 @@ func (w *world) order(a AccountTerms, recs ...records.Record) WriteOp {
 	o.Root = identity.Root(ds)
 	v, err := usage.OpenStoreOrderVerified(w.signed(o.Encode()))
 	w.must(err)
-	return WriteOp{v, recs}
+	return WriteOp{Order: v, Records: recs, Tip: w.tip}
 }
 
 func (w *world) request(r records.Record) ReadOp {

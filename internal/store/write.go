@@ -18,10 +18,11 @@ type writing struct {
 	WriteOp
 	home    uint8
 	facts   []usage.RecordFacts
-	bucket  Bucket             // of the order's receipt
-	until   identity.UnixMilli // end of service
-	at      identity.UnixMilli // when it is accepted
-	ledger  *ledger            // nil: the free allowance
+	bucket  Bucket              // of the order's receipt
+	until   identity.UnixMilli  // end of service
+	at      identity.UnixMilli  // when it is accepted
+	ledger  *ledger             // nil: the free allowance
+	grant   *usage.AccountGrant // by which the signer orders; nil: it pays itself
 	worst   usage.Quantities
 	cost    usage.Msat
 	arrival usage.Arrival
@@ -29,12 +30,16 @@ type writing struct {
 }
 
 func (t *tx) write(op WriteOp, s *step) (Outcome, error) {
-	w := &writing{WriteOp: op, home: shardOf(op.Order.From), bucket: orderBucket(op)}
+	w := &writing{WriteOp: op, bucket: orderBucket(op)}
 	if err := t.addressed(op.Order.Header); err != nil {
 		return Outcome{}, err
 	}
 	if len(op.Records) == 0 {
 		return Outcome{}, code.New(code.Malformed, "an order without records")
+	}
+	var err error
+	if w.home, err = t.homeOf(op.Order); err != nil {
+		return Outcome{}, err
 	}
 	body, err := t.get(w.home, orderKey(w.bucket, op.Order.Digest()))
 	if err != nil {
@@ -227,9 +232,10 @@ func (t *tx) fund(w *writing, s *step) error {
 		return err
 	}
 	w.until, w.at = l.ServiceUntil, l.time(t.now)
+	if err := t.mayOrder(w, l); err != nil {
+		return err
+	}
 	switch {
-	case l.Payer != w.Order.From:
-		return code.New(code.Forbidden, "the contract is another one's")
 	case l.Terms != w.Order.Terms:
 		return code.New(code.TermsMismatch, "the order names other terms than the contract")
 	case l.State == AccountSuspended, l.State == AccountRetained, l.State == AccountPurged:
@@ -250,7 +256,7 @@ func (t *tx) fund(w *writing, s *step) error {
 	}
 	w.ledger = l.copy()
 	w.ledger.pledged = books.Pledged
-	return nil
+	return t.pledge(w, s)
 }
 
 // fundFree charges bytes kept and all pulls to the payer's allowance of the day, so that reads
