@@ -57,6 +57,7 @@ func (e estimator) FeeRate(ctx context.Context, _ int) (int64, error) { return e
 // TestFault43EstimatorWithoutData: no data, nonsense, an outage and silence of the
 // estimator all end in a usable fee rate.
 func TestFault43EstimatorWithoutData(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		rate     int64
 		err      error
@@ -176,6 +177,7 @@ func mine(t *testing.T, node *btcdnode.Node, n int) {
 // TestFault31StaleView: a real node that is cut off and stands still, one that is
 // on a fork of its own, one that is frozen, and a tip that is old.
 func TestFault31StaleView(t *testing.T) {
+	t.Parallel()
 	mineNode, b := startNode(t, 10)
 	other, second := startNode(t, 0)
 	join(t, other, mineNode)

@@ -262,6 +262,7 @@ func (x *world) compare() {
 // TestWatcherFoldsToTheChain: whatever the chain, the line and the caller do on
 // the way, the stored facts are those of the chain at the end.
 func TestWatcherFoldsToTheChain(t *testing.T) {
+	t.Parallel()
 	for range 4 { // more than rapid's hundred: some faults need rare coincidences
 		rapid.Check(t, foldsToTheChain)
 	}
@@ -271,6 +272,7 @@ func foldsToTheChain(t *rapid.T) { foldsTo(t, false) }
 
 // TestWatcherFoldsWithFilters is the same over a light client.
 func TestWatcherFoldsWithFilters(t *testing.T) {
+	t.Parallel()
 	for range 2 {
 		rapid.Check(t, func(t *rapid.T) { foldsTo(t, true) })
 	}
