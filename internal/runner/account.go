@@ -13,7 +13,7 @@ const blockTime = 10 * time.Minute
 
 // account is what the committer may charge to; nil before the funding is on its way.
 func (r *Runner) account(c contract.Contract) *store.AccountTerms {
-	if c.State() < contract.StateFunding || c.State() == contract.StateAborted {
+	if c.State() < contract.StateFunding || c.State() == contract.StateAborted || c.Exposed() {
 		return nil
 	}
 	f := c.Funds()

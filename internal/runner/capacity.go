@@ -55,7 +55,7 @@ func (r *Runner) room(ctx context.Context, client identity.PublicKey) error {
 func (r *Runner) makeRoom(ctx context.Context) bool {
 	var waiting []contract.Nonce // oldest first
 	for _, c := range r.Contracts() {
-		if c.State() == contract.StateOffered {
+		if c.State() == contract.StateOffered && !c.Exposed() {
 			waiting = append(waiting, c.Nonce())
 		}
 	}

@@ -23,6 +23,7 @@ type Opening struct {
 	Offer       contract.OfferTerms
 	Value       usage.Sat
 	Prepaid     usage.Sat
+	Collateral  usage.Sat // what the relay is asked to lock until the expiry; 0: nothing
 	Duration    usage.Height
 	FundFeeRate uint64 // sat per 1,000 vB
 	// Outside names the coins when they are not the own wallet's; the opening then stops for its signatures.
@@ -74,13 +75,18 @@ func (r *Runner) propose(ctx context.Context, o Opening, nonce contract.Nonce) (
 	if err != nil {
 		return contract.Propose{}, err
 	}
+	if o.Collateral > 0 {
+		if err := r.canLookUp(ctx, coins); err != nil {
+			return contract.Propose{}, err
+		}
+	}
 	stamp, err := r.stamp()
 	if err != nil {
 		return contract.Propose{}, err
 	}
 	return contract.Propose{
 		Offer: o.Offer, Client: r.Key.Public(), Nonce: nonce, Key: contract.KeyOf(key), Value: o.Value,
-		Prepaid: o.Prepaid, Duration: o.Duration, FundFeeRate: o.FundFeeRate, Coins: coins, Change: change,
+		Prepaid: o.Prepaid, Collateral: o.Collateral, Duration: o.Duration, FundFeeRate: o.FundFeeRate, Coins: coins, Change: change,
 		Payout: payout, Tip: r.Tip(), Stamp: stamp,
 	}, nil
 }
@@ -95,11 +101,8 @@ func (r *Runner) ownCoins(o Opening, lease wallet.LeaseID, payout []byte) ([]con
 	if err != nil {
 		return nil, contract.Change{}, err
 	}
-	out := make([]contract.Coin, len(share.Inputs))
-	for i, in := range share.Inputs {
-		out[i] = contract.Coin{OutPoint: in.OutPoint, Value: usage.Sat(in.Value), Script: in.PkScript}
-	}
-	return out, contract.Change{Value: usage.Sat(share.ChangeSat), Script: share.ChangeScript}, nil
+	s := shareOf(share)
+	return s.Coins, s.Change, nil
 }
 
 // giveUp ends an opening after a failure, if nothing was signed yet; else the contract stays, and

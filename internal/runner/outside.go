@@ -63,8 +63,11 @@ func (r *Runner) fund(ctx context.Context, o Opening, lease wallet.LeaseID, payo
 	return coins, change, err
 }
 
-// isOutside tells whether the keys of a contract's coins are elsewhere.
+// isOutside (client) tells whether the keys of a contract's coins are elsewhere.
 func (r *Runner) isOutside(c contract.Contract) bool {
+	if r.Role != contract.Client {
+		return false
+	}
 	for _, coin := range c.Coins() {
 		if !r.Wallet.Owns(coin.Script) {
 			return true

@@ -66,6 +66,9 @@ func (r *Runner) send(e contract.Send, sent *[]identity.Signed) error {
 }
 
 func (r *Runner) signFunding(ctx context.Context, nonce contract.Nonce, e contract.SignFunding, sent *[]identity.Signed) error {
+	if e.Cancel {
+		return r.signCancel(ctx, nonce, e)
+	}
 	if c, ok := r.ByNonce(nonce); ok && r.isOutside(c) {
 		return nil // ImportFunding brings the witnesses
 	}
@@ -82,7 +85,7 @@ func (r *Runner) signFunding(ctx context.Context, nonce contract.Nonce, e contra
 		return err
 	}
 	c, err := r.step(ctx, nonce, contract.SignedFunding{Witnesses: w, Key: key, Stamp: stamp}, sent)
-	if err == nil && r.Signed != nil {
+	if err == nil && r.Signed != nil && r.Role == contract.Client {
 		r.Signed(c)
 	}
 	return err

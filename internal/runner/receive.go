@@ -159,6 +159,9 @@ func (r *Runner) Receive(ctx context.Context, from identity.PublicKey, s identit
 		return identity.Signed{}, err
 	}
 	answer, err := r.answer(ctx, nonce, v, event)
+	if e, opens := event.(contract.Accept); opens && err != nil && len(e.Backing.Coins) > 0 {
+		r.unfund(nonce)
+	}
 	if _, again := v.Message().(*contract.Reestablish); again && err == nil {
 		r.met.Store(nonce, true) // one that was refused has compared nothing
 	}
@@ -218,6 +221,13 @@ func (r *Runner) event(ctx context.Context, nonce contract.Nonce, v contract.Ver
 	switch m := v.Message().(type) {
 	case *contract.ServerAddInputs:
 		e.KeyUsed = r.keyUsed(nonce, m.RelayKey)
+		coins, err := c.Backing(m)
+		if err != nil {
+			return nil, err
+		}
+		if e.Coins, err = r.views(ctx, coins); err != nil {
+			return nil, err
+		}
 	case *contract.PaymentUpdate:
 		if r.Policy.OwnReport != nil && !m.Report.IsZero() {
 			if e.OwnReport, err = r.Policy.OwnReport(ctx, c.ID(), m.Report); err != nil {
@@ -262,7 +272,8 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 	if !ok {
 		return nil, code.New(code.OfferExpired, "no offer %s of this relay is in force", m.Offer.Short())
 	}
-	if _, known := r.ByNonce(nonce); !known {
+	_, known := r.ByNonce(nonce)
+	if !known {
 		if err := r.room(ctx, v.Header().From); err != nil {
 			return nil, err
 		}
@@ -271,11 +282,9 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 	if err != nil {
 		return nil, err
 	}
-	views := make([]contract.CoinView, len(declared))
-	for i, coin := range declared {
-		if views[i], err = r.view(ctx, coin); err != nil {
-			return nil, err
-		}
+	views, err := r.views(ctx, declared)
+	if err != nil {
+		return nil, err
 	}
 	payout, err := r.payout()
 	if err != nil {
@@ -285,10 +294,14 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 	if err != nil {
 		return nil, err
 	}
-	return contract.Accept{
+	e := contract.Accept{
 		Message: v, Offer: offer, Coins: views, Key: contract.KeyOf(a.key), KeyUsed: r.keyUsed(nonce, m.ClientKey),
 		Payout: payout, Tip: r.Tip(), Stamp: a.stamp,
-	}, nil
+	}
+	if !known {
+		e.Backing, err = r.backing(ctx, nonce, offer, m)
+	}
+	return e, err
 }
 
 // view is what the own node says about a coin; the peer's word counts for nothing.

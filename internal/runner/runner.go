@@ -46,7 +46,9 @@ type Policy struct {
 	Offer func(identity.Digest) (contract.OfferTerms, bool)
 	// MaxContracts bounds the contracts that are not over; code NoCapacity beyond.
 	MaxContracts int
-	// Payout is the script that earnings go to; nil: an address of the own wallet.
+	// MaxLocked bounds the collaterals of all contracts together; code CollateralUnavailable beyond. 0: none.
+	MaxLocked usage.Sat
+	// Payout is the script that earnings go to, and collaterals back; nil: an address of the own wallet.
 	Payout []byte
 	// OwnReport tells whether a digest is that of a report this relay made for the contract.
 	OwnReport func(ctx context.Context, id usage.ContractID, report identity.Digest) (bool, error)

@@ -105,9 +105,9 @@ func (s *side) start() {
 		},
 		Policy: runner.Policy{
 			Offer:        func(d identity.Digest) (contract.OfferTerms, bool) { return s.offer, d == s.offer.Digest },
-			MaxContracts: 10,
-			OwnReport:    func(context.Context, usage.ContractID, identity.Digest) (bool, error) { return true, nil },
-			Due:          func(_ context.Context, c contract.Contract) (usage.Sat, error) { return c.Paid(), nil },
+			MaxContracts: 10, MaxLocked: 60_000,
+			OwnReport: func(context.Context, usage.ContractID, identity.Digest) (bool, error) { return true, nil },
+			Due:       func(_ context.Context, c contract.Contract) (usage.Sat, error) { return c.Paid(), nil },
 		},
 	})
 	must(err)
@@ -191,12 +191,14 @@ func newPairOn(t *testing.T, n *btcdnode.Node) *pair {
 }
 
 // fund gives the client a confirmed coin.
-func (p *pair) fund(sat int64) {
+func (p *pair) fund(sat int64) { p.fundSide(p.client, sat) }
+
+func (p *pair) fundSide(s *side, sat int64) {
 	p.t.Helper()
-	if err := p.client.wallet.Synced(p.t.Context()); err != nil {
+	if err := s.wallet.Synced(p.t.Context()); err != nil {
 		p.t.Fatal(err)
 	}
-	_, script, err := p.client.wallet.NewAddress()
+	_, script, err := s.wallet.NewAddress()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -205,7 +207,7 @@ func (p *pair) fund(sat int64) {
 	}
 	p.mine(1)
 	for range 1000 {
-		if b, err := p.client.wallet.Balance(); err == nil && b.ConfirmedSat >= sat {
+		if b, err := s.wallet.Balance(); err == nil && b.ConfirmedSat >= sat {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
