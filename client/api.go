@@ -70,9 +70,10 @@ type Quote struct {
 	ContractPrice usage.Sat          `json:"contract_price_sat"`
 	MinDeposit    usage.Sat          `json:"min_deposit_sat"`
 	MaxDeposit    usage.Sat          `json:"max_deposit_sat"`
-	Cost          usage.Msat         `json:"cost_msat"` // of the usage alone
-	Fees          usage.Sat          `json:"fees_sat"`  // opening and closing on the chain
-	Total         usage.Sat          `json:"total_sat"` // usage, contract price and fees
+	MaxCollateral usage.Sat          `json:"max_collateral_sat"` // skin: what the relay would lock of its own until the expiry; no insurance
+	Cost          usage.Msat         `json:"cost_msat"`          // of the usage alone
+	Fees          usage.Sat          `json:"fees_sat"`           // opening and closing on the chain
+	Total         usage.Sat          `json:"total_sat"`          // usage, contract price and fees
 	FreeBytesDay  uint64             `json:"free_bytes_per_day"`
 	ValidUntil    identity.UnixMilli `json:"valid_until_ms"`
 	Refused       string             `json:"refused,omitempty"` // why it was not ranked
@@ -114,6 +115,7 @@ type OpenRequest struct {
 	Offer        identity.Digest    `json:"offer,omitzero"` // as it was previewed; another one is refused
 	Deposit      usage.Sat          `json:"deposit_sat"`
 	Prepaid      usage.Sat          `json:"prepaid_sat"`     // on top of the contract price
+	Collateral   usage.Sat          `json:"collateral_sat"`  // what the relay is to lock of its own until the expiry; 0: nothing
 	Duration     usage.Height       `json:"duration_blocks"` // 0: the network's default within the offer
 	FeeRateSatVB uint64             `json:"feerate_sat_per_vb"`
 	MaxLoss      usage.Sat          `json:"max_loss_sat"` // refuse if more could be lost; 0: no limit
@@ -143,6 +145,9 @@ type OpenPreview struct {
 	MaxLossWhy    string             `json:"max_loss_why"`
 	RelayLoss     usage.Sat          `json:"relay_max_loss_sat"`
 	RelayLossWhy  string             `json:"relay_max_loss_why"`
+	Collateral    usage.Sat          `json:"collateral_sat"`          // of the relay, locked until the expiry
+	CollateralFee usage.Sat          `json:"collateral_fee_sat"`      // what that costs the relay in fees
+	CollateralFor string             `json:"collateral_is,omitempty"` // what it is and is not, a sentence
 	Duration      usage.Height       `json:"duration_blocks"`
 	ExpiryHeight  usage.Height       `json:"expiry_height"`
 	TipHeight     usage.Height       `json:"tip_height"`
@@ -183,6 +188,7 @@ type ContractInfo struct {
 	RelayPayout   usage.Sat          `json:"relay_payout_sat"`
 	FundFee       usage.Sat          `json:"fund_fee_sat"`
 	CloseFee      usage.Sat          `json:"close_fee_sat"`
+	Collateral    usage.Sat          `json:"collateral_sat"`         // of the relay, locked until the expiry
 	Deadlines     []Deadline         `json:"deadlines"`              // that come, the next first
 	Renewal       RenewalInfo        `json:"renewal,omitzero"`       // of one that is funded and not over
 	Transactions  []ContractTx       `json:"transactions,omitempty"` // not in lists

@@ -95,7 +95,7 @@ func (a *Agent) brief(ctx context.Context, c contract.Contract, book *message.Ac
 		ID: idOf(c), Relay: c.Peer(), Name: c.Peer().Name(), State: c.State().String(), Sentence: sentence(c),
 		Deposit: t.Value, ContractPrice: t.ContractPrice, Paid: c.Paid(), Asked: c.Asked().Amount,
 		ExpiryHeight: t.Expiry, TipHeight: s.Tip, NextDeadline: nextDeadline(c), Deadlines: deadlines(c),
-		Confirmations: s.Depth, FundingDepth: t.Depth,
+		Confirmations: s.Depth, FundingDepth: t.Depth, Collateral: t.Collateral,
 	}
 	if escrow, ok := c.Escrow(); ok {
 		i.FundingTxid = escrow.Hash.String()

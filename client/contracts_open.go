@@ -27,8 +27,8 @@ func (a *Agent) ContractPreview(ctx context.Context, r OpenRequest) (OpenPreview
 // ContractOpen opens a contract with a relay by its newest offer. When it returns, the funding
 // transaction is on its way; the contract can be used when its state is active. It needs Run and the
 // node. Errors: NoRelay (no offer, no connection), PriceTooHigh and LimitExceeded (limits of
-// the request or the configuration), DepositTooSmall (see OpenPreview.TooSmall), BadAmount, BadDeadline, BadFeeRate, NotEnoughCoins,
-// ChainUnavailable, and the relay's own (NoCapacity, OfferExpired, …). If the relay is lost after
+// the request or the configuration), DepositTooSmall (see OpenPreview.TooSmall), CollateralUnsupported, CollateralTooLarge, BadAmount, BadDeadline, BadFeeRate, NotEnoughCoins,
+// ChainUnavailable, and the relay's own (NoCapacity, OfferExpired, CollateralUnavailable, …). If the relay is lost after
 // the own signatures have left, the error says so and the contract goes on by itself. With coins of an outside wallet it
 // returns a contract that is verified: ContractExport gives what is to be signed, ContractImport goes on.
 func (a *Agent) ContractOpen(ctx context.Context, r OpenRequest) (ContractInfo, error) {
@@ -135,7 +135,7 @@ func (a *Agent) prepareOpen(ctx context.Context, r OpenRequest) (runner.Opening,
 // opening fills in what a request leaves to the agent: the offer's least deposit (prepareOpen raises it to a sane one), the network's
 // usual duration as far as the offer allows it, the fee rate that the chain asks.
 func (a *Agent) opening(ctx context.Context, offer broadcast.VerifiedOffer, r OpenRequest) (runner.Opening, error) {
-	o := runner.Opening{Offer: termsOf(offer), Value: r.Deposit, Prepaid: r.Prepaid, Duration: r.Duration}
+	o := runner.Opening{Offer: termsOf(offer), Value: r.Deposit, Prepaid: r.Prepaid, Collateral: r.Collateral, Duration: r.Duration}
 	m, err := contract.MarginsOf(a.network)
 	if err != nil {
 		return o, err
@@ -164,7 +164,7 @@ func (a *Agent) opening(ctx context.Context, offer broadcast.VerifiedOffer, r Op
 	if o.Duration < o.Offer.MinDuration || o.Duration > o.Offer.MaxDuration {
 		return o, code.New(code.BadDeadline, "%d blocks, the relay takes %d to %d", o.Duration, o.Offer.MinDuration, o.Offer.MaxDuration)
 	}
-	return o, nil
+	return o, o.Offer.CheckCollateral(o.Collateral, o.Value, o.FundFeeRate)
 }
 
 // preview computes what an opening costs, with the coins that the wallet would take for it.
@@ -177,7 +177,7 @@ func (a *Agent) preview(ctx context.Context, offer broadcast.VerifiedOffer, o ru
 		return OpenPreview{}, err
 	}
 	propose := contract.Propose{
-		Offer: o.Offer, Client: a.Key(), Value: o.Value, Prepaid: o.Prepaid, Duration: o.Duration, FundFeeRate: o.FundFeeRate, Tip: tip,
+		Offer: o.Offer, Client: a.Key(), Value: o.Value, Prepaid: o.Prepaid, Collateral: o.Collateral, Duration: o.Duration, FundFeeRate: o.FundFeeRate, Tip: tip,
 	}
 	missing, err := a.previewCoins(ctx, o, &propose)
 	if err != nil {
@@ -197,6 +197,7 @@ func (a *Agent) preview(ctx context.Context, offer broadcast.VerifiedOffer, o ru
 		FundFee: w.FundFee, RefundFee: w.RefundFee, MaxLoss: w.ClientLoss, MaxLossWhy: lossOf(w, terms),
 		Duration: o.Duration, ExpiryHeight: terms.Expiry, TipHeight: tip, FundingDepth: offer.FundingDepth,
 		RelayLoss: w.RelayLoss, RelayLossWhy: relayLossOf(w), AtExpiry: atExpiry(terms), Missing: missing,
+		Collateral: w.Collateral, CollateralFee: w.BackingFee + w.ReclaimFee, CollateralFor: collateralOf(w),
 		Usable: min(terms.Prepaid()+offer.CreditLimit, o.Value-min(o.Value, offer.ContractPrice)),
 	}), nil
 }

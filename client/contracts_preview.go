@@ -20,7 +20,19 @@ func atExpiry(t contract.Terms) string {
 }
 
 func relayLossOf(w contract.WorstCase) string {
-	return fmt.Sprintf("what it serves on credit and you never pay; it settles alone out of what it was paid, at %d of fees or more", w.SettleFee)
+	s := fmt.Sprintf("what it serves on credit and you never pay; it settles alone out of what it was paid, at %d of fees or more", w.SettleFee)
+	if w.Collateral > 0 {
+		s += fmt.Sprintf("; besides, %d of fees for its collateral, which it cannot use before height %d", w.BackingFee+w.ReclaimFee, w.LockedUntil)
+	}
+	return s
+}
+
+// collateralOf says what a collateral is, and what it is not.
+func collateralOf(w contract.WorstCase) string {
+	if w.Collateral == 0 {
+		return ""
+	}
+	return fmt.Sprintf("a time-lock, no insurance: the relay cannot use it before height %d, then it goes back to the relay whatever happened; you never get it", w.LockedUntil)
 }
 
 // share fills in what part of the deposit goes to miners at the fee rate that the chain asks now, and

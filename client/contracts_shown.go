@@ -23,7 +23,7 @@ type Deadline struct {
 
 // ContractTx is a transaction that has moved, moves or could move the money of a contract.
 type ContractTx struct {
-	What string `json:"what"`           // funding, cancel, settlement, close, refund or sweep
+	What string `json:"what"`           // funding, cancel, settlement, close, refund, sweep or reclaim
 	Tier int    `json:"tier,omitempty"` // of a settlement: 0 is the cheapest of its fee rates
 	Txid string `json:"txid,omitempty"` // empty while it is planned
 	// State is planned (not made, the numbers are an estimate), unpublished (made and held back), published (given to
@@ -39,7 +39,7 @@ type ContractTx struct {
 
 // ContractOutput is one output of a ContractTx.
 type ContractOutput struct {
-	To      string    `json:"to"` // escrow, client, client-locked (from the next block on), relay, change or other
+	To      string    `json:"to"` // escrow, collateral (the relay's, from E on), client, client-locked (from the next block on), relay, change or other
 	Address string    `json:"address,omitempty"`
 	Amount  usage.Sat `json:"amount_sat"`
 }
@@ -101,6 +101,8 @@ func by(c contract.Contract, s contract.TxShown) string {
 	switch s.Purpose {
 	case contract.ForFunding:
 		return "you or the relay; it puts the deposit into the escrow"
+	case contract.ForReclaim:
+		return fmt.Sprintf("the relay alone, by itself from height %d on; its collateral was a time-lock, no insurance", t.Expiry)
 	case contract.ForCancel:
 		return "you, while the funding is not confirmed; it takes the deposit back"
 	case contract.ForSettlement:
@@ -139,7 +141,7 @@ func deadlines(c contract.Contract) []Deadline {
 		add(s.CloseUntil, "the last chance to close together")
 		add(s.ServiceUntil, "service ends")
 		add(s.SettleFrom, "the relay settles alone")
-		add(s.Expiry, "you can take the escrow back alone")
+		add(s.Expiry, "you can take the escrow back alone"+collateralToo(s))
 	case contract.StateSettled:
 		if m, err := contract.MarginsOf(c.Terms().Network); err == nil {
 			add(s.SpentAt+m.FinalDepth-1, "the end is final")
@@ -147,6 +149,14 @@ func deadlines(c contract.Contract) []Deadline {
 	}
 	slices.SortStableFunc(out, func(a, b Deadline) int { return cmp.Compare(a.Height, b.Height) })
 	return out
+}
+
+// collateralToo says that the relay's collateral is free at the same height.
+func collateralToo(s contract.Summary) string {
+	if s.Collateral == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and the relay its collateral of %d sat", s.Collateral)
 }
 
 // renewFrom is the height from which on the next contract should be opened.

@@ -60,7 +60,7 @@ func quoteOf(q broadcast.Quote) Quote {
 	out := Quote{
 		Relay: o.From, Name: o.From.Name(), Offer: o.Digest(), Addresses: o.Addresses,
 		Storage: o.Prices.StorageMsatPerGiBDay, Egress: o.Prices.EgressMsatPerGiB, ContractPrice: o.ContractPrice,
-		MinDeposit: o.MinDeposit, MaxDeposit: o.MaxDeposit, Cost: q.Cost, Fees: q.FundFee + q.CloseFee, Total: q.Total,
+		MinDeposit: o.MinDeposit, MaxDeposit: o.MaxDeposit, MaxCollateral: o.MaxCollateral, Cost: q.Cost, Fees: q.FundFee + q.CloseFee, Total: q.Total,
 		FreeBytesDay: o.FreeBytesPerDay, ValidUntil: o.ValidUntil,
 	}
 	if q.Refused != nil {

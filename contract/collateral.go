@@ -80,6 +80,15 @@ func (t Terms) checkCollateral() error {
 	return nil
 }
 
+// CheckCollateral tells whether the offer has a collateral of k sat beside an escrow of v, for a funding at a fee rate in
+// sat per 1,000 vB. Codes CollateralUnsupported, CollateralTooLarge, BadAmount.
+func (o OfferTerms) CheckCollateral(k, v usage.Sat, feeRate uint64) error {
+	if err := o.checkCollateral(k); err != nil {
+		return err
+	}
+	return Terms{Collateral: k, Value: v, FundFeeRate: feeRate}.checkCollateral()
+}
+
 // checkCollateral holds a collateral against the offer (check 23).
 func (o OfferTerms) checkCollateral(k usage.Sat) error {
 	switch {

@@ -54,6 +54,8 @@ type Prices struct {
 	PowBits       uint8        `toml:"pow_bits"`
 	ValidHours    uint32       `toml:"valid_hours"`
 	MaxContracts  int          `toml:"max_contracts"`
+	MaxCollateral usage.Sat    `toml:"max_collateral_sat"`
+	MaxLocked     usage.Sat    `toml:"max_collateral_total_sat"`
 	Payout        string       `toml:"payout_address"`
 }
 
@@ -173,6 +175,8 @@ func (p *Prices) check() error {
 		return fmt.Errorf("offer: a price is above %d msat", uint64(maxPrice))
 	case p.MinDeposit > p.MaxDeposit || p.MaxDeposit > usage.MaxSat:
 		return fmt.Errorf("offer: min_deposit_sat %d and max_deposit_sat %d leave no room", p.MinDeposit, p.MaxDeposit)
+	case p.MaxCollateral > p.MaxLocked:
+		return fmt.Errorf("offer: max_collateral_sat %d is above max_collateral_total_sat %d: no contract could have it", p.MaxCollateral, p.MaxLocked)
 	case p.MinDuration > p.MaxDuration:
 		return fmt.Errorf("offer: min_duration_blocks is above max_duration_blocks")
 	case p.FundingDepth < 1 || p.FundingDepth > 6:

@@ -45,6 +45,8 @@ func TestConfigRefusals(t *testing.T) {
 		"price":          {"egress_msat_per_gib = 20000", "egress_msat_per_gib = 2000000000000"},
 		"contract price": {"contract_price_sat = 2500", "contract_price_sat = 100"},
 		"deposits":       {"min_deposit_sat = 75000", "min_deposit_sat = 75000000"},
+		"collateral":     {"max_collateral_sat = 0", "max_collateral_sat = 1000"},
+		"skin":           {"max_collateral_sat = 0\nmax_collateral_total_sat = 0", "max_collateral_sat = 10000001\nmax_collateral_total_sat = 20000000"},
 		"depth":          {"funding_depth = 3", "funding_depth = 0"},
 	} {
 		raw, err := DefaultConfig(identity.Regtest).Text()

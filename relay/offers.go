@@ -162,7 +162,7 @@ func (p *Prices) terms(l usage.Limits) broadcast.Offer {
 		MinDuration: uint32(p.MinDuration), MaxDuration: uint32(p.MaxDuration),
 		FundingDepth: p.FundingDepth, CreditLimit: p.CreditLimit,
 		SettleFeeRate: p.SettleFeeRate * 1000, MinFundFeeRate: p.MinFundRate * 1000,
-		Limits: l, FreeBytesPerDay: p.FreeBytesDay, MaxTTL: l.MaxTTL, PowBits: p.PowBits,
+		Limits: l, FreeBytesPerDay: p.FreeBytesDay, MaxTTL: l.MaxTTL, PowBits: p.PowBits, MaxCollateral: p.MaxCollateral,
 	}
 }
 

@@ -35,6 +35,7 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	if b, err := s.wallet.Balance(); err == nil {
 		st.WalletSat = usage.Sat(b.ConfirmedSat)
 	}
+	st.Locked = s.runner.Locked()
 	return st, s.addContracts(ctx, &st)
 }
 
@@ -64,7 +65,7 @@ func (s *Server) contractStatus(ctx context.Context, c contract.Contract) (Contr
 	t := c.Terms()
 	row := ContractStatus{
 		Contract: c.ID(), Client: c.Peer(), Name: c.Peer().Name(), State: c.State().String(), Sentence: sentence(c),
-		Value: t.Value, Paid: c.Paid(), Expiry: t.Expiry,
+		Value: t.Value, Paid: c.Paid(), Expiry: t.Expiry, Locked: c.Locked(),
 	}
 	if sp, _, ok := c.Spend(); ok {
 		row.Txid = sp.TxID.String()
@@ -84,7 +85,9 @@ func sentence(c contract.Contract) string {
 	s := c.Summary()
 	switch c.State() {
 	case contract.StateOffered:
-		return "answered; the client has not signed yet"
+		return "answered; the client has not signed yet" + withdrawn(c)
+	case contract.StateCancelling:
+		return "no funding came: the coins of the collateral are on their way back"
 	case contract.StateComplete, contract.StateFunding:
 		return fmt.Sprintf("the funding has %d of %d confirmations", s.Depth, c.Terms().Depth)
 	case contract.StateActive:
@@ -99,7 +102,7 @@ func sentence(c contract.Contract) string {
 	case contract.StateClosing:
 		return "a closing transaction is on its way"
 	case contract.StateSettled:
-		return fmt.Sprintf("closed by %s at height %d, not final yet", s.Spend.Kind, s.SpentAt)
+		return fmt.Sprintf("closed by %s at height %d, not final yet", s.Spend.Kind, s.SpentAt) + reclaimed(c, s)
 	case contract.StateClosed, contract.StateArchived:
 		return fmt.Sprintf("closed by %s at height %d: %d sat to this relay, %d sat to the client, fee %d sat", s.Spend.Kind, s.SpentAt, s.Spend.Relay, s.Spend.Client, s.Spend.Fee)
 	case contract.StateAborted:
@@ -108,6 +111,26 @@ func sentence(c contract.Contract) string {
 		return "the funding was never confirmed"
 	}
 	return c.State().String()
+}
+
+// withdrawn says what the relay does if an unsigned opening with a collateral stays so.
+func withdrawn(c contract.Contract) string {
+	m, err := contract.MarginsOf(c.Terms().Network)
+	if err != nil || !c.Exposed() {
+		return ""
+	}
+	return fmt.Sprintf("; if it does not, the coins of the collateral are taken back from height %d on", c.Terms().Tip+m.OpeningBlocks)
+}
+
+// reclaimed says when a collateral comes back.
+func reclaimed(c contract.Contract, s contract.Summary) string {
+	switch {
+	case s.Collateral == 0:
+		return ""
+	case s.BackAt > 0:
+		return fmt.Sprintf("; the collateral came back at height %d", s.BackAt)
+	}
+	return fmt.Sprintf("; the collateral of %d sat comes back from height %d on", c.Locked(), s.Expiry)
 }
 
 // notReady says why the relay should not get traffic now; empty: it should.
@@ -137,7 +160,7 @@ func (s *Server) WalletAddress() (string, error) {
 func (s *Server) WalletBalance() (WalletStatus, error) {
 	b, err := s.wallet.Balance()
 	return WalletStatus{
-		Confirmed: usage.Sat(b.ConfirmedSat), Unconfirmed: usage.Sat(b.UnconfirmedSat), Leased: usage.Sat(b.LeasedSat),
+		Confirmed: usage.Sat(b.ConfirmedSat), Unconfirmed: usage.Sat(b.UnconfirmedSat), Leased: usage.Sat(b.LeasedSat), Locked: s.runner.Locked(),
 	}, err
 }
 

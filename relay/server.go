@@ -230,7 +230,7 @@ func (s *Server) openRunner(ctx context.Context, poll time.Duration) (err error)
 		Head:  s.logHead,
 		Sound: s.chain.Check, FallbackFeeRate: s.cfg.Bitcoin.FallbackRate(),
 		Policy: runner.Policy{
-			Offer: s.ownOffer, MaxContracts: s.cfg.Offer.MaxContracts, Payout: payout, OwnReport: s.ownReport, Due: s.due,
+			Offer: s.ownOffer, MaxContracts: s.cfg.Offer.MaxContracts, MaxLocked: s.cfg.Offer.MaxLocked, Payout: payout, OwnReport: s.ownReport, Due: s.due,
 		},
 	})
 	return err

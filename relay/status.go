@@ -27,6 +27,7 @@ type Status struct {
 	Promised   usage.Sat          `json:"promised_sat"`  // payment updates held, contract prices included
 	WalletSat  usage.Sat          `json:"wallet_sat"`    // confirmed
 	Unsettled  usage.Sat          `json:"unsettled_sat"` // promised in contracts that are not closed
+	Locked     usage.Sat          `json:"locked_sat"`    // own coins in contracts as collateral, or promised for it
 	StoreEpoch string             `json:"store_epoch"`
 }
 
@@ -43,6 +44,7 @@ type ContractStatus struct {
 	Reserved usage.Msat         `json:"reserved_msat"`
 	Rows     uint64             `json:"rows"`
 	Expiry   usage.Height       `json:"expiry_height"`
+	Locked   usage.Sat          `json:"locked_sat"` // own collateral in it, until the expiry
 	Txid     string             `json:"closing_txid,omitempty"`
 }
 
@@ -51,6 +53,7 @@ type WalletStatus struct {
 	Confirmed   usage.Sat `json:"confirmed_sat"`
 	Unconfirmed usage.Sat `json:"unconfirmed_sat"`
 	Leased      usage.Sat `json:"leased_sat"`
+	Locked      usage.Sat `json:"locked_sat"` // in contracts, as collateral; it comes back when they expire
 }
 
 // SendRequest sends coins from the relay's wallet. With DryRun only the fee is computed.

@@ -60,6 +60,10 @@ pow_bits = {{.Offer.PowBits}}
 # How long a published offer binds you (at most 336); it is renewed in time.
 valid_hours = {{.Offer.ValidHours}}
 max_contracts = {{.Offer.MaxContracts}}
+# What you lock of your own coins beside an escrow, if a client asks for it: at most so much for one contract and for all together.
+# It comes back when the contract expires, whatever happens; the cost is the fees and the wait. 0: nothing.
+max_collateral_sat = {{.Offer.MaxCollateral}}
+max_collateral_total_sat = {{.Offer.MaxLocked}}
 # Where earnings go. Empty: to the relay's own wallet (relay wallet balance, relay wallet send).
 payout_address = "{{.Offer.Payout}}"
 

@@ -117,6 +117,9 @@ func printContract(w io.Writer, c client.ContractInfo) {
 	}
 	line := func(name string, v any) { fmt.Fprintf(w, "  %-16s%v\n", name, v) }
 	line("deposit", broadcast.FormatSat(c.Deposit))
+	if c.Collateral > 0 {
+		line("collateral", broadcast.FormatSat(c.Collateral)+" of the relay's own, which goes back to it at expiry whatever happens: a time-lock, no insurance")
+	}
 	line("paid", fmt.Sprintf("%s, of it %s for the contract itself", broadcast.FormatSat(c.Paid), broadcast.FormatSat(min(c.ContractPrice, c.Paid))))
 	if c.Asked > c.Paid {
 		line("asked", broadcast.FormatSat(c.Asked)+" in all by the relay")

@@ -27,6 +27,10 @@ put into the escrow. RELAY is a name or key from  relay-client market list.
 A deposit of which the fees for opening and for ending it alone, at today's fee rate, are more than a tenth is refused, with the
 numbers, unless --small is given.
 
+With --collateral the relay is asked to lock coins of its own beside yours until the contract expires, as far as its offer goes (skin in
+market list). They go back to the relay then, whatever happened: it is a time-lock that costs the relay something, and no insurance of yours.
+Your node has to see the relay's coins, so a light client cannot ask for it.
+
 The service begins when the funding has as many confirmations as the relay asks for; --wait waits for that.
 
 With --psbt the coins come from an outside wallet, whose keys stay where they are. Name them with a PSBT that this wallet makes
@@ -76,6 +80,7 @@ relay-client contract import  goes on with it.`,
 type openFlags struct {
 	r                      client.OpenRequest
 	deposit, prepaid, loss satFlag
+	collateral             satFlag
 	duration               blocksFlag
 	yes, wait, dry         bool
 }
@@ -86,6 +91,7 @@ func (x *openFlags) add(cmd *cobra.Command, deposit, prepaid, duration string) {
 	f.Var(&x.deposit, "deposit", deposit)
 	f.BoolVar(&x.r.Small, "small", false, "open it although fees take more than a tenth of the deposit")
 	f.Var(&x.prepaid, "prepaid", "pay this much in advance for use, in sat"+prepaid)
+	f.Var(&x.collateral, "collateral", "what the relay is to lock of its own until the expiry, in sat; it never becomes yours")
 	f.Var(&x.duration, "duration", "until expiry: blocks, or time like 30d, 4w, 1y; empty: "+duration)
 	f.Var(&x.loss, "max-loss", "refuse if more than this could be lost, in sat")
 	f.Uint64Var(&x.r.FeeRateSatVB, "feerate", 0, "sat per vB of the funding transaction (0: the node's estimate)")
@@ -97,6 +103,7 @@ func (x *openFlags) add(cmd *cobra.Command, deposit, prepaid, duration string) {
 func (x *openFlags) request() client.OpenRequest {
 	r := x.r
 	r.Deposit, r.Prepaid, r.MaxLoss, r.Duration = usage.Sat(x.deposit), usage.Sat(x.prepaid), usage.Sat(x.loss), usage.Height(x.duration)
+	r.Collateral = usage.Sat(x.collateral)
 	return r
 }
 
@@ -107,6 +114,9 @@ func printPreview(w io.Writer, p client.OpenPreview) {
 	line("contract price", broadcast.FormatSat(p.ContractPrice)+" once")
 	if p.Prepaid > 0 {
 		line("paid in advance", broadcast.FormatSat(p.Prepaid)+" for use")
+	}
+	if p.Collateral > 0 {
+		line("collateral", fmt.Sprintf("%s of the relay's own: %s", broadcast.FormatSat(p.Collateral), p.CollateralFor))
 	}
 	line("storage", broadcast.FormatMsat(p.Storage)+" per GiB and day")
 	line("egress", broadcast.FormatMsat(p.Egress)+" per GiB read")
@@ -162,7 +172,7 @@ func (s *session) agreed(r *client.OpenRequest, p client.OpenPreview, yes bool) 
 	if err := confirm(s.cmd, yes, "open it"); err != nil {
 		return err
 	}
-	r.Deposit, r.Duration, r.MaxLoss = p.Deposit, p.Duration, p.MaxLoss
+	r.Deposit, r.Duration, r.MaxLoss, r.Collateral = p.Deposit, p.Duration, p.MaxLoss, p.Collateral
 	r.Offer, r.MaxStorage, r.MaxEgress = p.Offer, p.Storage, p.Egress
 	return nil
 }

@@ -24,7 +24,7 @@ func blocksAndHours(d client.Deadline) string {
 // recipients are the words for whom an output pays.
 var recipients = map[string]string{
 	"escrow": "into the escrow", "client": "to you", "client-locked": "to you, movable one block later", "relay": "to the relay",
-	"change": "back to your wallet", "other": "to somebody else",
+	"change": "back to your wallet", "other": "to somebody else", "collateral": "into the relay's collateral",
 }
 
 func printTransactions(w io.Writer, all []client.ContractTx) {

@@ -69,12 +69,12 @@ func printMarket(w, diag io.Writer, r client.MarketRequest, res client.MarketRes
 	}
 	fmt.Fprintf(w, "%s kept for %d days, %s read:\n\n", formatSize(r.StoredBytes), r.Days, formatSize(r.EgressBytes))
 	t := table(w)
-	fmt.Fprintln(t, "relay\ttotal\tusage\tcontract\tfees\tstorage/GiB·day\tegress/GiB\tdeposit from\tfree/day")
+	fmt.Fprintln(t, "relay\ttotal\tusage\tcontract\tfees\tstorage/GiB·day\tegress/GiB\tdeposit from\tskin up to\tfree/day")
 	for _, q := range res.Quotes {
 		if q.Refused == "" {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", q.Name, broadcast.FormatSat(q.Total), broadcast.FormatMsat(q.Cost),
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", q.Name, broadcast.FormatSat(q.Total), broadcast.FormatMsat(q.Cost),
 				broadcast.FormatSat(q.ContractPrice), broadcast.FormatSat(q.Fees), broadcast.FormatMsat(q.Storage),
-				broadcast.FormatMsat(q.Egress), broadcast.FormatSat(q.MinDeposit), formatSize(q.FreeBytesDay))
+				broadcast.FormatMsat(q.Egress), broadcast.FormatSat(q.MinDeposit), broadcast.FormatSat(q.MaxCollateral), formatSize(q.FreeBytesDay))
 		}
 	}
 	_ = t.Flush()

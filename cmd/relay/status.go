@@ -39,6 +39,9 @@ func printStatus(w io.Writer, s relay.Status) {
 	fmt.Fprintf(w, "chain     height %d, tip %s old\n", s.TipHeight, time.Duration(s.TipAge)*time.Second)
 	fmt.Fprintf(w, "offer     no. %d, valid until %s\n", s.OfferSeq, time.UnixMilli(int64(s.OfferUntil)).Format(time.RFC3339))
 	fmt.Fprintf(w, "earnings  %s promised, %s of it not settled yet; wallet %s\n", broadcast.FormatSat(s.Promised), broadcast.FormatSat(s.Unsettled), broadcast.FormatSat(s.WalletSat))
+	if s.Locked > 0 {
+		fmt.Fprintf(w, "locked    %s of your own coins as collateral, each until its contract expires\n", broadcast.FormatSat(s.Locked))
+	}
 	if len(s.Contracts) == 0 {
 		fmt.Fprintln(w, "contracts none")
 		return

@@ -42,6 +42,9 @@ func walletBalance(o *options) *cobra.Command {
 			}
 			return o.show(cmd, b, func(w io.Writer) {
 				fmt.Fprintf(w, "confirmed    %s\nunconfirmed  %s\n", broadcast.FormatSat(b.Confirmed), broadcast.FormatSat(b.Unconfirmed))
+				if b.Leased+b.Locked > 0 {
+					fmt.Fprintf(w, "reserved     %s, for openings\nlocked       %s as collateral, each until its contract expires\n", broadcast.FormatSat(b.Leased), broadcast.FormatSat(b.Locked))
+				}
 			})
 		},
 	}
