@@ -267,6 +267,7 @@ type UsageInfo struct {
 	Consistent   bool               `json:"consistent"`
 	Inconsistent string             `json:"inconsistent,omitempty"`
 	Entries      []UsageRow         `json:"entries,omitempty"`
+	Proven       []ProvenFault      `json:"proven,omitempty"` // frauds of the relay that anybody can check
 }
 
 // UsageRow is one row of a relay's log as a person reads it: the seed's receiver and path,

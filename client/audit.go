@@ -22,6 +22,15 @@ func (a *Agent) Usage(ctx context.Context, id usage.ContractID, entries bool) (U
 		return UsageInfo{}, err
 	}
 	u := l.info()
+	if l.fault != nil {
+		papers, err := a.store.AuditPapers(ctx, id)
+		if err != nil {
+			return u, err
+		}
+		if u.Proven, err = a.prove(ctx, l, papers, nil); err != nil {
+			return u, err
+		}
+	}
 	if entries {
 		u.Entries, err = a.entries(ctx, l)
 	}
@@ -68,6 +77,7 @@ type verdict struct {
 	ledger
 	result usage.Result
 	due    usage.Sat // cumulative; never below what is paid, never above what is confirmed
+	proven []ProvenFault
 }
 
 // Audit gets the relay's report and compares every row with the agent's own papers. It pays
@@ -110,6 +120,9 @@ func (a *Agent) audit(ctx context.Context, id usage.ContractID) (verdict, error)
 		v.result.ConfirmedMsat = 0 // whatever the rows say: a relay that contradicts itself is paid nothing more
 	}
 	v.due = dueOf(t, l.contract.Paid(), v.result.ConfirmedMsat)
+	if v.proven, err = a.prove(ctx, l, papers, result.Refused); err != nil {
+		return verdict{}, err
+	}
 	return v, a.remember(ctx, v)
 }
 
@@ -149,7 +162,7 @@ const (
 func (a *Agent) remember(ctx context.Context, v verdict) error {
 	score := scoreClean
 	switch {
-	case v.fault != nil && !errors.Is(v.fault, usage.ErrLogReset):
+	case len(v.proven) > 0 || v.fault != nil && !errors.Is(v.fault, usage.ErrLogReset):
 		score = scoreDishonest
 	case v.fault != nil || len(v.result.Refused) > 0: // a relay that lost its log is no liar
 
@@ -243,7 +256,7 @@ func (v *verdict) tell(entries []UsageRow) AuditResult {
 		row.Owed, row.Class, row.Why = f.Msat, letter1(f.Class), f.Why
 		out.Refused = append(out.Refused, row)
 	}
-	out.Usage.Entries = entries
+	out.Usage.Entries, out.Usage.Proven = entries, v.proven
 	out.Summary = v.summary()
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"relaymarket/broadcast"
+	"relaymarket/evidence"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/store"
@@ -24,6 +25,13 @@ type EvidenceInfo struct {
 	Contract usage.ContractID   `json:"contract"`
 	Saved    identity.UnixMilli `json:"saved_ms"`
 	Size     uint64             `json:"size_bytes"`
+	Proof    bool               `json:"proof,omitempty"` // it is a fraud proof
+}
+
+func infoOf(e store.Evidence) EvidenceInfo {
+	return EvidenceInfo{
+		ID: e.Digest, Name: e.Name, Relay: e.Relay, Contract: e.Contract, Saved: e.Saved, Size: uint64(len(e.Bytes)), Proof: evidence.IsProof(e.Bytes),
+	}
 }
 
 // EvidenceFile is a paper as a file that anybody can verify without a store and without a network.
@@ -44,15 +52,13 @@ func (a *Agent) Evidence(ctx context.Context) ([]EvidenceInfo, error) {
 	}
 	out := make([]EvidenceInfo, 0, len(kept))
 	for _, e := range kept {
-		out = append(out, EvidenceInfo{
-			ID: e.Digest, Name: e.Name, Relay: e.Relay, Contract: e.Contract, Saved: e.Saved, Size: uint64(len(e.Bytes)),
-		})
+		out = append(out, infoOf(e))
 	}
 	slices.SortStableFunc(out, func(x, y EvidenceInfo) int { return cmp.Compare(x.Saved, y.Saved) })
 	return out, nil
 }
 
-// ExportEvidence gives a paper as an EvidenceFile. id is its digest or at least 8 letters of its
+// ExportEvidence gives a paper as an EvidenceFile, or a fraud proof as its own file. id is its digest or at least 8 letters of its
 // beginning. Codes NotFound, BadArgument.
 func (a *Agent) ExportEvidence(ctx context.Context, id string) ([]byte, error) {
 	kept, err := a.store.Evidence(ctx)
@@ -72,6 +78,9 @@ func (a *Agent) ExportEvidence(ctx context.Context, id string) ([]byte, error) {
 	case 0:
 		return nil, code.New(code.NotFound, "no paper %s is kept", id)
 	case 1:
+		if evidence.IsProof(found[0].Bytes) {
+			return found[0].Bytes, nil
+		}
 		raw, err := json.MarshalIndent(EvidenceFile{evidenceVersion, found[0].Name, found[0].Bytes}, "", "  ")
 		return append(raw, '\n'), code.Wrap(code.Internal, err, "the paper")
 	}
@@ -94,26 +103,31 @@ type VerifiedEvidence struct {
 // VerifyEvidence checks an EvidenceFile. It needs no agent, no store and no network. Codes
 // Malformed, Unsupported, BadSignature.
 func VerifyEvidence(file []byte) (VerifiedEvidence, error) {
+	_, v, err := openEvidence(file)
+	return v, err
+}
+
+func openEvidence(file []byte) (EvidenceFile, VerifiedEvidence, error) {
 	var f EvidenceFile
 	if err := json.Unmarshal(file, &f); err != nil {
-		return VerifiedEvidence{}, code.Wrap(code.Malformed, err, "not an evidence file")
+		return f, VerifiedEvidence{}, code.Wrap(code.Malformed, err, "not an evidence file")
 	}
 	if f.Version != evidenceVersion {
-		return VerifiedEvidence{}, code.New(code.Unsupported, "an evidence file of version %d; this program reads %d", f.Version, evidenceVersion)
+		return f, VerifiedEvidence{}, code.New(code.Unsupported, "an evidence file of version %d; this program reads %d", f.Version, evidenceVersion)
 	}
 	s, err := identity.ParseSigned(f.Statement)
 	if err != nil {
-		return VerifiedEvidence{}, err
+		return f, VerifiedEvidence{}, err
 	}
 	h, digest, err := identity.Verify(s)
 	if err != nil {
-		return VerifiedEvidence{}, err
+		return f, VerifiedEvidence{}, err
 	}
 	v := VerifiedEvidence{
 		Name: f.Name, Type: h.Type.String(), Network: h.Network.String(), Signer: h.From, To: h.To, Time: h.Time, Digest: digest,
 	}
 	v.Says, v.Contract = inWords(h.Type, s.Statement)
-	return v, nil
+	return f, v, nil
 }
 
 // inWords puts the statements that papers are made of into words.

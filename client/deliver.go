@@ -158,7 +158,7 @@ func (a *Agent) write(ctx context.Context, c *session.Client, w store.QueuedWrit
 		return r, err
 	}
 	if err := a.checkReceipt(ctx, w, r, c.Info()); err != nil {
-		return r, a.falseReceipt(ctx, r, err)
+		return r, a.falseReceipt(ctx, w.Order, r, err)
 	}
 	return r, nil
 }

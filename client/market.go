@@ -92,6 +92,9 @@ func (a *Agent) collect(ctx context.Context, sources []string) ([]broadcast.Veri
 		}
 		if ok {
 			if err := o.Supersedes(old); err != nil {
+				if e := a.proveConflict(ctx, old, o); e != nil {
+					return nil, nil, e
+				}
 				problems = appendConflict(problems, err)
 				continue
 			}

@@ -21,13 +21,16 @@ func (f falseReceipt) Unwrap() error { return f.error }
 
 // falseReceipt keeps a receipt that does not fit as evidence. An error of this side is no fault of
 // the relay's.
-func (a *Agent) falseReceipt(ctx context.Context, r usage.VerifiedReceipt, why error) error {
+func (a *Agent) falseReceipt(ctx context.Context, order identity.Signed, r usage.VerifiedReceipt, why error) error {
 	if code.Of(why) != code.Conflict {
 		return why
 	}
 	a.log.Warn("a relay's receipt is false", "relay", r.From.Name(), "order", r.Order.Short(), "err", why)
 	e := store.Evidence{Relay: r.From, Contract: r.Contract, Saved: a.nowMilli(), Name: "false receipt: " + why.Error(), Bytes: r.Signed().Bytes()}
 	if err := a.keepPaper(ctx, e); err != nil {
+		return err
+	}
+	if err := a.proveReceipt(ctx, order, r); err != nil {
 		return err
 	}
 	return falseReceipt{why}

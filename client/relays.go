@@ -163,6 +163,9 @@ func (a *Agent) learnOffer(ctx context.Context, c *session.Client, relay identit
 				return o, err
 			}
 		}
+		if err := a.proveConflict(ctx, *known, o); err != nil {
+			return o, err
+		}
 		return o, o.Supersedes(*known)
 	}
 	return o, a.store.SaveOffers(ctx, a.nowMilli(), []broadcast.VerifiedOffer{o})

@@ -48,6 +48,7 @@ type API interface {
 
 	Evidence(ctx context.Context) ([]client.EvidenceInfo, error)
 	ExportEvidence(ctx context.Context, id string) ([]byte, error)
+	AddEvidence(ctx context.Context, file []byte) (client.EvidenceInfo, error)
 
 	Send(ctx context.Context, r client.SendRequest) (client.SendResult, error)
 	Inbox(ctx context.Context, newOnly bool) ([]client.Message, error)
@@ -96,6 +97,7 @@ const (
 	nameAudit           = "audit"
 	nameEvidence        = "evidence"
 	nameExportEvidence  = "evidence-export"
+	nameAddEvidence     = "evidence-add"
 	nameSend            = "send"
 	nameInbox           = "inbox"
 	nameRead            = "read"

@@ -141,6 +141,7 @@ func TestErrorsKeepCodeAndText(t *testing.T) {
 		"send":     func(x agentapi.API) error { _, err := x.Send(ctx, client.SendRequest{To: "nobody"}); return err },
 		"read":     func(x agentapi.API) error { _, err := x.Read(ctx, "00112233445566"); return err },
 		"delete":   func(x agentapi.API) error { _, err := x.Delete(ctx, "00112233445566"); return err },
+		"add":      func(x agentapi.API) error { _, err := x.AddEvidence(ctx, []byte("junk")); return err },
 		"paper":    func(x agentapi.API) error { _, err := x.ExportEvidence(ctx, "0011223344"); return err },
 		"drop":     func(x agentapi.API) error { return x.DropContact(ctx, "nobody") },
 		"relay":    func(x agentapi.API) error { return x.DropRelay(ctx, identity.PublicKey{}) },

@@ -263,6 +263,11 @@ func (c *Client) ExportEvidence(ctx context.Context, id string) ([]byte, error) 
 	return r.File, err
 }
 
+// AddEvidence keeps a paper that somebody else has exported.
+func (c *Client) AddEvidence(ctx context.Context, file []byte) (client.EvidenceInfo, error) {
+	return ask[client.EvidenceInfo](ctx, c, nameAddEvidence, exportResult{file})
+}
+
 // Send sends a message.
 func (c *Client) Send(ctx context.Context, r client.SendRequest) (client.SendResult, error) {
 	var all int

@@ -190,6 +190,9 @@ func contractVerbs() map[string]verb {
 			return a.Audit(ctx, r.Contract)
 		}),
 		nameEvidence: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.EvidenceInfo, error) { return a.Evidence(ctx) }),
+		nameAddEvidence: method(maxSmall, func(ctx context.Context, a API, r exportResult) (client.EvidenceInfo, error) {
+			return a.AddEvidence(ctx, r.File)
+		}),
 		nameExportEvidence: method(maxSmall, func(ctx context.Context, a API, r recordRequest) (exportResult, error) {
 			file, err := a.ExportEvidence(ctx, r.ID)
 			return exportResult{file}, err

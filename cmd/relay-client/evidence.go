@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,11 +14,15 @@ import (
 
 func evidenceCommand(o *options) *cobra.Command {
 	return group(&cobra.Command{
-		Use: "evidence", Short: "Papers kept for disputes: list, export",
+		Use: "evidence", Short: "Papers kept for disputes: list, export, import",
 		Long: `Where an audit finds that a relay contradicts itself, or refuses rows of its log, the signed statements are kept. An exported
-paper is a file that anybody checks with  relay-client verify  without a network.`,
-		Example: "  relay-client evidence list\n  relay-client evidence export 5f3a9c01 report.evidence",
-	}, evidenceList(o), evidenceExport(o))
+paper is a file that anybody checks with  relay-client verify  without a network. Where the papers together prove a fraud,
+the proof is kept as a paper of its own; audit proofs exports all of these.
+
+What a receiver was denied is proven by the sender's papers and the receiver's together: the receiver exports the denial
+and the denied read request, the sender imports both, and the sender's next audit makes the proof.`,
+		Example: "  relay-client evidence list\n  relay-client evidence export 5f3a9c01 report.evidence\n  relay-client evidence import denial.evidence request.evidence",
+	}, evidenceList(o), evidenceExport(o), evidenceImport(o))
 }
 
 func evidenceList(o *options) *cobra.Command {
@@ -73,42 +76,26 @@ func evidenceExport(o *options) *cobra.Command {
 	}
 }
 
-// maxEvidenceFile bounds what verify reads, in bytes.
-const maxEvidenceFile = 1 << 20
-
-func verifyCommand(o *options) *cobra.Command {
+func evidenceImport(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "verify FILE", Short: "Check an exported paper: who signed it, and what it says",
-		Long: `verify checks the signature of an exported paper. It needs no identity, no node and no network. It says what the signer has
-signed, and nothing more: whether that is a fault is for two papers together to show.`,
-		Example: "  relay-client verify report.evidence",
-		Args:    args(cobra.ExactArgs(1)),
+		Use: "import FILE…", Short: "Keep papers that somebody else has exported", Args: args(cobra.MinimumNArgs(1)),
+		Example: "  relay-client evidence import denial.evidence request.evidence",
 		RunE: func(cmd *cobra.Command, given []string) error {
-			raw, err := readPaper(given[0])
-			if err != nil {
-				return err
-			}
-			v, err := client.VerifyEvidence(raw)
-			if err != nil {
-				return err
-			}
-			return o.show(cmd, v, func(w io.Writer) {
-				fmt.Fprintf(w, "the signature holds\n  statement  %s on %s, %s\n  signed by  %s (%s)\n", v.Type, v.Network, formatTime(v.Time), v.Signer, v.Signer.Name())
-				fmt.Fprintf(w, "  digest     %s\n  says       %s\n  kept as    %s\n", v.Digest, clean(v.Says), clean(v.Name))
+			return o.with(cmd, func(ctx context.Context, s *session) error {
+				var all []client.EvidenceInfo
+				for _, name := range given {
+					raw, err := readPaper(name)
+					if err != nil {
+						return err
+					}
+					e, err := s.AddEvidence(ctx, raw)
+					if err != nil {
+						return err
+					}
+					all = append(all, e)
+				}
+				return o.show(cmd, list(all), func(w io.Writer) { printEvidence(w, all) })
 			})
 		},
 	}
-}
-
-func readPaper(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, code.Wrap(code.BadArgument, err, "%s", name)
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxEvidenceFile+1))
-	if err == nil && len(raw) > maxEvidenceFile {
-		err = errors.New("it is too large for a paper")
-	}
-	return raw, code.Wrap(code.BadArgument, err, "%s", name)
 }

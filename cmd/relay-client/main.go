@@ -77,7 +77,7 @@ Commands start the agent for as long as they need it. relay-client up keeps it r
 audits and pays within your budget by itself, and all commands use it.
 
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 not set up, 4 may work later (a node or a relay does not answer),
-5 you said no or interrupted, 6 a limit, a price or missing coins stand against it.`,
+5 you said no or interrupted, 6 a limit, a price or missing coins stand against it. verify has codes of its own.`,
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRun: func(*cobra.Command, []string) { o.began = true },
 	}
@@ -160,6 +160,10 @@ func (o *options) report(w io.Writer, err error) {
 
 // exitCode tells scripts what kind of failure it was; see the help of the root command.
 func exitCode(err error) int {
+	var t told
+	if errors.As(err, &t) {
+		return int(t)
+	}
 	switch c := code.Of(err); c {
 	case code.BadArgument, code.BadAddress, code.BadPath, code.UnknownContact:
 		return 2

@@ -44,6 +44,7 @@ func printUsage(w io.Writer, u client.UsageInfo) {
 	} else {
 		fmt.Fprintf(w, "  consistent  NO: %s\n", clean(u.Inconsistent))
 	}
+	printProven(w, u.Proven)
 }
 
 func printRows(w io.Writer, rows []client.UsageRow) {
@@ -64,8 +65,8 @@ func auditCommand(o *options) *cobra.Command {
 		Use: "audit CONTRACT", Short: "Compare what a relay bills with your own papers",
 		Long: `audit gets the relay's report and compares every row of its log with your orders, its receipts, your contacts' read requests
 and their acknowledgements. Each row falls into one class; what is not confirmed is refused by row and never paid.
-Nothing is paid by an audit.`,
-		Example: "  relay-client audit 3f9c\n  relay-client audit 3f9c --rows --json",
+Nothing is paid by an audit. Where your papers prove a fraud to anybody, the proof is kept: see audit proofs.`,
+		Example: "  relay-client audit 3f9c\n  relay-client audit 3f9c --rows --json\n  relay-client audit proofs --out proofs",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return o.onContract(cmd, given[0], func(ctx context.Context, s *session, id usage.ContractID) error {
@@ -81,6 +82,7 @@ Nothing is paid by an audit.`,
 		},
 	}
 	cmd.Flags().BoolVar(&rows, "rows", false, "print the rows of the log with their classes")
+	cmd.AddCommand(proofsCommand(o))
 	return cmd
 }
 

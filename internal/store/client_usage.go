@@ -121,12 +121,13 @@ type AuditPapers struct {
 	Acks    []identity.Signed
 	Deleted []identity.Signed
 	Seen    map[identity.Digest]identity.UnixMilli
+	Headers map[identity.Digest]identity.Signed // the records of these orders, by digest
 }
 
 // AuditPapers collects what is held on a contract: its orders with their receipts and records,
 // and what came back on these records.
 func (c *Client) AuditPapers(ctx context.Context, id usage.ContractID) (AuditPapers, error) {
-	p := AuditPapers{Seen: make(map[identity.Digest]identity.UnixMilli)}
+	p := AuditPapers{Seen: make(map[identity.Digest]identity.UnixMilli), Headers: make(map[identity.Digest]identity.Signed)}
 	err := c.each(ctx, key32(clientContract, id), nil, func(row Pair) (bool, error) {
 		digest, err := decodeDigest(row.Value)
 		if err != nil {
@@ -149,6 +150,7 @@ func (c *Client) addOrder(ctx context.Context, digest identity.Digest, p *AuditP
 	held := usage.HeldOrder{Order: row.order, Receipt: row.receipt}
 	for _, s := range sent {
 		held.Records = append(held.Records, s.facts())
+		p.Headers[s.Digest] = s.Signed
 		if err := c.addPapers(ctx, s, p); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package evil_test
 import (
 	"testing"
 
+	"relaymarket/evidence"
 	"relaymarket/relay"
 	"relaymarket/usage"
 )
@@ -20,8 +21,10 @@ func TestARelayThatBillsWhatItMayNot(t *testing.T) {
 	refused := 0
 	for _, c := range []struct {
 		lie, class string
+		proven     evidence.Class
 	}{
-		{"unasked", "E"}, {"replayed", "E"}, {"invented", "E"}, {"twice", "F"}, {"written-twice", "F"},
+		{"unasked", "E", evidence.NoEvidence}, {"replayed", "E", evidence.NoEvidence}, {"invented", "E", evidence.NoEvidence},
+		{"twice", "F", evidence.Duplicate}, {"written-twice", "F", evidence.Duplicate},
 	} {
 		t.Run(c.lie, func(t *testing.T) {
 			s := s.on(t)
@@ -42,6 +45,7 @@ func TestARelayThatBillsWhatItMayNot(t *testing.T) {
 			if s.evidence(k.ID, "rows refused") < refused {
 				t.Error("no dissent is kept")
 			}
+			s.proves(a, c.proven)
 			if paid := s.pays(k.ID); paid != a.Due {
 				t.Errorf("%d sat are paid, due are %d", paid, a.Due)
 			}
@@ -69,6 +73,7 @@ func TestARelayThatBillsMoreBytes(t *testing.T) {
 	if len(a.Refused) != 1 || a.Refused[0].Class != "G" || a.Refused[0].Owed < 1_000_000 || diff(a.Confirmed, before.Confirmed) > 1 {
 		t.Fatalf("%d confirmed before, %+v", before.Confirmed, a)
 	}
+	s.proves(a, evidence.Oversize)
 	if paid := s.pays(k.ID); paid != a.Due || a.Due != price+before.Confirmed.CeilSat() {
 		t.Errorf("%d sat are paid, due are %d", paid, a.Due)
 	}

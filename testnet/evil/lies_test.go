@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"relaymarket/client"
+	"relaymarket/evidence"
 	"relaymarket/testnet/evil"
 )
 
@@ -24,9 +25,10 @@ func TestARelayThatContradictsItself(t *testing.T) {
 	for _, c := range []struct {
 		lie    string
 		papers int
+		proven evidence.Class
 		alone  bool // amber vanishes; else it takes what it has
 	}{
-		{"sums", 1, false}, {"two-faced", 2, false}, {"rewritten", 2, true},
+		{"sums", 1, evidence.WrongSum, false}, {"two-faced", 2, evidence.TwoReports, false}, {"rewritten", 2, evidence.BadConsistency, true},
 	} {
 		t.Run(c.lie, func(t *testing.T) {
 			s := stage.on(t)
@@ -43,6 +45,7 @@ func TestARelayThatContradictsItself(t *testing.T) {
 			if n := s.evidence(k.ID, "contradicted"); n < c.papers {
 				t.Errorf("%d papers are kept", n)
 			}
+			s.proves(a, c.proven)
 			if paid := s.pays(k.ID); paid != k.Paid {
 				t.Errorf("%d sat are paid", paid)
 			}
@@ -130,7 +133,8 @@ func TestARelayThatServesSomethingElse(t *testing.T) {
 	s.settled(k.ID, a.Due)
 }
 
-// TestARelayThatDenies what it has is found out by the receiver, who keeps its signed word. The read is
+// TestARelayThatDenies what it has is found out by the receiver, who keeps its signed word; with the sender's papers
+// it proves the loss. The read is
 // billed with the receiver's own request, so that it is paid for until the acknowledgement is overdue: that is the
 // most that a denial can cost, and was said before the message went.
 func TestARelayThatDenies(t *testing.T) {
@@ -145,7 +149,9 @@ func TestARelayThatDenies(t *testing.T) {
 	if s.evidence(k.ID, "denied read request") != 1 {
 		t.Error("the request that was denied is not kept")
 	}
+	s.brings("denial: none", "denied read request")
 	a := s.audit(k.ID)
+	s.proves(a, evidence.Lost)
 	if a.Classes["B"].Rows != 1 || len(a.Refused) != 0 || a.Confirmed > before.Confirmed+sent.WorstCost {
 		t.Errorf("%+v", a)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"relaymarket/client"
+	"relaymarket/evidence"
 	"relaymarket/internal/code"
 	"relaymarket/testnet"
 	"relaymarket/testnet/evil"
@@ -244,7 +245,7 @@ func (s *stage) honest(id usage.ContractID, rows uint64) client.AuditResult {
 			s.t.Fatalf("not all rows are matched: %+v", a)
 		}
 	}
-	if len(a.Refused) > 0 || a.Confirmed != a.Usage.Owed || !a.Usage.Consistent {
+	if len(a.Refused) > 0 || a.Confirmed != a.Usage.Owed || !a.Usage.Consistent || len(a.Usage.Proven) > 0 {
 		s.t.Fatalf("an honest log: %+v", a)
 	}
 	return a
@@ -266,6 +267,43 @@ func (s *stage) evidence(id usage.ContractID, part string) int {
 		}
 	}
 	return n
+}
+
+// proves checks that an audit names a fraud of amber's, and that the file which ada exports proves it to
+// whoever has nothing else.
+func (s *stage) proves(a client.AuditResult, want evidence.Class) {
+	s.t.Helper()
+	i := slices.IndexFunc(a.Usage.Proven, func(p client.ProvenFault) bool { return p.Class == want.String() })
+	if i < 0 {
+		s.t.Errorf("no %s is proven: %+v", want, a.Usage.Proven)
+		return
+	}
+	file, err := s.ada.ExportEvidence(s.ctx, a.Usage.Proven[i].Paper.String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	f, err := evidence.VerifyFile(file)
+	if err != nil || f.Class != want || f.Culprit != s.relay("amber").Server().Key() || f.Contract != a.Usage.Contract {
+		s.t.Errorf("the file proves %+v (%v)", f, err)
+	}
+}
+
+// brings hands ada papers that bob has kept.
+func (s *stage) brings(names ...string) {
+	s.t.Helper()
+	all, err := s.bob.Evidence(s.ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range all {
+		if slices.Contains(names, e.Name) {
+			file, err := s.bob.ExportEvidence(s.ctx, e.ID.String())
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.must(s.ada.AddEvidence(s.ctx, file))
+		}
+	}
 }
 
 // tell makes amber lie.
