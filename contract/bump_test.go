@@ -130,3 +130,9 @@ func (w *world) valueOf(op wire.OutPoint) int64 {
 	}
 	return 0
 }
+
+func vsize(tx *wire.MsgTx) int64 { return (weight(tx) + 3) / 4 }
+
+func weight(tx *wire.MsgTx) int64 {
+	return 3*int64(tx.SerializeSizeStripped()) + int64(tx.SerializeSize())
+}

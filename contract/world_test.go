@@ -150,12 +150,6 @@ func (l *ledger) fee(tx *wire.MsgTx) (int64, error) {
 	return sum - int64(outputSum(tx)), nil
 }
 
-func vsize(tx *wire.MsgTx) int64 { return (weight(tx) + 3) / 4 }
-
-func weight(tx *wire.MsgTx) int64 {
-	return 3*int64(tx.SerializeSizeStripped()) + int64(tx.SerializeSize())
-}
-
 // accept is sendrawtransaction. A transaction that is known is accepted again.
 func (l *ledger) accept(tx *wire.MsgTx) error {
 	if l.has(tx.TxHash()) {

@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"relaymarket/contract"
+	"relaymarket/internal/chain"
 	"relaymarket/internal/code"
 	"relaymarket/internal/runner"
 	"relaymarket/usage"
@@ -140,6 +142,13 @@ func TestFault35FreeOption(t *testing.T) {
 	t.Fatal("the client's coins are not free")
 }
 
+// lightView cannot tell whether a coin of somebody else's exists.
+type lightView struct{ chain.Backend }
+
+func (lightView) TxOut(context.Context, wire.OutPoint, bool) (*chain.TxOut, error) {
+	return nil, code.New(code.LightClient, "not seen here")
+}
+
 // TestCollateralIsRefused: what the relay will not lock reserves nothing on either side.
 func TestCollateralIsRefused(t *testing.T) {
 	p := backedPair(t)
@@ -169,4 +178,11 @@ func TestCollateralIsRefused(t *testing.T) {
 	if len(p.relay.r.Contracts()) != 0 {
 		t.Fatal("a proposal that was refused is kept")
 	}
+	p.client.view = func(b chain.Backend) chain.Backend { return lightView{b} }
+	p.client.restart()
+	check(t, p.client.wallet.Synced(t.Context()))
+	if _, err := p.client.r.Open(t.Context(), p.withCollateral(20_000), p.exchange); code.Of(err) != code.LightClient {
+		t.Fatalf("a client that cannot look up the relay's coins asks for them: %v", err)
+	}
+	p.wantFree(500_000)
 }

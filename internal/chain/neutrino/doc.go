@@ -19,7 +19,8 @@
 //
 //   - TxOut, Spending, Tx and TestAccept are refused with LightClient. Checks 13 to
 //     15 of a contract's opening, which a relay makes on its client's coins, need them; so
-//     a relay cannot run on this backend. A scan of filters (neutrino's GetUtxo)
+//     a relay cannot run on this backend, and a client that does asks for no collateral,
+//     because it would have to make them on its relay's coins. A scan of filters (neutrino's GetUtxo)
 //     would not do: it cannot see a spend in the mempool, and a stranger who names an
 //     old coin in a proposal would make the relay download gigabytes of filters.
 //   - Broadcast gives a transaction to all peers and hears of a refusal only from
