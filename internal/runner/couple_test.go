@@ -42,7 +42,10 @@ type people struct {
 	coin          int64
 }
 
-func newPeople(t *testing.T) *people {
+func newPeople(t *testing.T) *people { return newPeopleWith(t) }
+
+// newPeopleWith are people whose relay has coins too.
+func newPeopleWith(t *testing.T, relayCoins ...int64) *people {
 	t.Helper()
 	p := &people{client: person{role: contract.Client}, relay: person{role: contract.Relay}, coin: 500_000}
 	params, err := runner.Params(identity.Regtest)
@@ -61,7 +64,13 @@ func newPeople(t *testing.T) *people {
 	}
 	_, script, err := p.client.wallet.NewAddress()
 	check(t, err)
-	p.base = newDouble(20, wire.NewTxOut(p.coin, script))
+	outs, relayHas := []*wire.TxOut{wire.NewTxOut(p.coin, script)}, int64(0)
+	for _, sat := range relayCoins {
+		_, script, err := p.relay.wallet.NewAddress()
+		check(t, err)
+		outs, relayHas = append(outs, wire.NewTxOut(sat, script)), relayHas+sat
+	}
+	p.base = newDouble(20, outs...)
 	view.Backend = p.base
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -76,7 +85,8 @@ func newPeople(t *testing.T) *people {
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	for range 1000 {
 		b, err := p.client.wallet.Balance()
-		if err == nil && b.ConfirmedSat == p.coin && p.client.wallet.Synced(t.Context()) == nil && p.relay.wallet.Synced(t.Context()) == nil {
+		r, err2 := p.relay.wallet.Balance()
+		if err == nil && err2 == nil && b.ConfirmedSat == p.coin && r.ConfirmedSat == relayHas && p.client.wallet.Synced(t.Context()) == nil && p.relay.wallet.Synced(t.Context()) == nil {
 			return p
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -211,9 +221,9 @@ func (h *host) begin() {
 		Chain: killingChain{h.chain, p}, Wallet: h.wallet, Poll: 20 * time.Millisecond, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Policy: runner.Policy{
 			Offer:        func(d identity.Digest) (contract.OfferTerms, bool) { return h.offer, d == h.offer.Digest },
-			MaxContracts: 10,
-			OwnReport:    func(context.Context, usage.ContractID, identity.Digest) (bool, error) { return true, nil },
-			Due:          func(_ context.Context, c contract.Contract) (usage.Sat, error) { return c.Paid(), nil },
+			MaxContracts: 10, MaxLocked: 100_000,
+			OwnReport: func(context.Context, usage.ContractID, identity.Digest) (bool, error) { return true, nil },
+			Due:       func(_ context.Context, c contract.Contract) (usage.Sat, error) { return c.Paid(), nil },
 		},
 	})
 	check(h.t, err)
@@ -363,7 +373,7 @@ func offerOf(relay identity.PublicKey) contract.OfferTerms {
 		ValidUntil: identity.UnixMilli(time.Now().Add(time.Hour).UnixMilli()),
 		Prices:     usage.Prices{StorageMsatPerGiBDay: 1000, EgressMsatPerGiB: 20000}, ContractPrice: 2500,
 		MinDeposit: 10_000, MaxDeposit: 1_000_000, MinDuration: 30, MaxDuration: 1000, FundingDepth: 2,
-		SettleFeeRate: 2000, MinFundFeeRate: 1000,
+		SettleFeeRate: 2000, MinFundFeeRate: 1000, MaxCollateral: 60_000,
 	}
 }
 
