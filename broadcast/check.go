@@ -88,6 +88,8 @@ func (o *Offer) checkMoney() error {
 		return code.New(code.BadAmount, "a credit of %d sat above the largest deposit", o.CreditLimit)
 	case o.MaxCollateral > o.MaxDeposit:
 		return code.New(code.BadAmount, "a collateral of %d sat above the largest deposit", o.MaxCollateral)
+	case o.CreditToEarn > o.CreditLimit:
+		return code.New(code.BadAmount, "a credit of %d sat, of which %d are still to be earned", o.CreditLimit, o.CreditToEarn)
 	}
 	return nil
 }

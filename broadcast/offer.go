@@ -24,7 +24,8 @@ type Offer struct {
 	MinDuration     uint32             // shortest contract in blocks
 	MaxDuration     uint32             // longest contract in blocks, at most MaxBlocks
 	FundingDepth    uint8              // confirmations before service begins, 1 to MaxDepth
-	CreditLimit     usage.Sat          // how much unpaid service the relay tolerates; optional
+	CreditLimit     usage.Sat          // how much unpaid service the relay tolerates at most; optional
+	CreditToEarn    usage.Sat          // the part of CreditLimit that only payments open to a new payer; optional
 	SettleFeeRate   uint64             // sat per 1000 vB of the settlement's first fee step
 	// MinFundFeeRate is the least fee rate, in sat per 1000 vB, of a funding transaction that
 	// the relay waits for.
@@ -64,6 +65,7 @@ func (o *Offer) coreFields(addresses *[][]byte, limits *[]byte) []codec.Field {
 		codec.Optional(codec.U64(94, &o.Features)), codec.Optional(codec.U64(96, &o.FreeBytesPerDay)),
 		codec.U32(98, &o.MaxTTL), codec.Optional(codec.U8(100, &o.PowBits)),
 		codec.Optional(codec.U64(104, &o.MaxCollateral)),
+		codec.Optional(codec.U64(106, &o.CreditToEarn)),
 	}
 }
 

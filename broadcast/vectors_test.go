@@ -53,7 +53,13 @@ func makeVectors(t *testing.T) []vector {
 	backed.PowBits, backed.MaxCollateral = 0, backed.MaxDeposit
 	greedy := backed
 	greedy.MaxCollateral++
+	trusting := sample(t, 1)
+	trusting.PowBits, trusting.CreditToEarn = 0, trusting.CreditLimit
+	owing := trusting
+	owing.CreditToEarn++
 	return append(out,
+		describe(t, "a credit that must be earned", signAnyway(t, trusting, 1), testTime),
+		describe(t, "more credit to earn than there is", signAnyway(t, owing, 1), testTime),
 		describe(t, "a collateral", signAnyway(t, backed, 1), testTime),
 		describe(t, "a collateral above the largest deposit", signAnyway(t, greedy, 1), testTime),
 		describe(t, "its time is over", good.Signed(), good.ValidUntil),

@@ -136,7 +136,8 @@ type OpenPreview struct {
 	Prepaid       usage.Sat          `json:"prepaid_sat"`
 	Storage       usage.Msat         `json:"storage_msat_per_gib_day"`
 	Egress        usage.Msat         `json:"egress_msat_per_gib"`
-	CreditLimit   usage.Sat          `json:"credit_limit_sat"`
+	CreditLimit   usage.Sat          `json:"credit_limit_sat"` // at the beginning
+	CreditMost    usage.Sat          `json:"credit_most_sat"`  // once it is earned by paying
 	FundFee       usage.Sat          `json:"fund_fee_sat"`
 	RefundFee     usage.Sat          `json:"refund_fee_sat"`
 	ExitFee       usage.Sat          `json:"exit_fee_sat"` // of ending it alone, at the present fee rate

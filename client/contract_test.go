@@ -28,6 +28,7 @@ func newShopOf(t *testing.T, change func(*relay.Config)) *relayOf {
 	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
 	c.Bitcoin = relay.Bitcoin{RPC: n.RPCHost(), User: n.RPCUser(), Pass: n.RPCPass()}
 	c.Offer.PowBits, c.Offer.Egress, c.Offer.FreeBytesDay, c.Offer.CreditLimit = 4, 900_000_000, 0, 3000
+	c.Offer.CreditStart = c.Offer.MaxDeposit // all of the credit at once
 	c.Store.MemtableMiB, c.Store.CacheMiB = 4, 8
 	change(&c)
 	r := &relayOf{t: t, dir: t.TempDir(), cfg: c}

@@ -193,12 +193,12 @@ func (a *Agent) preview(ctx context.Context, offer broadcast.VerifiedOffer, o ru
 	}
 	return a.share(ctx, o, w, OpenPreview{
 		Relay: offer.From, Offer: offer.Digest(), Name: offer.From.Name(), Deposit: o.Value, ContractPrice: offer.ContractPrice, Prepaid: terms.Prepaid(),
-		Storage: offer.Prices.StorageMsatPerGiBDay, Egress: offer.Prices.EgressMsatPerGiB, CreditLimit: offer.CreditLimit,
+		Storage: offer.Prices.StorageMsatPerGiBDay, Egress: offer.Prices.EgressMsatPerGiB, CreditLimit: terms.Credit(terms.FirstPayment), CreditMost: offer.CreditLimit,
 		FundFee: w.FundFee, RefundFee: w.RefundFee, MaxLoss: w.ClientLoss, MaxLossWhy: lossOf(w, terms),
 		Duration: o.Duration, ExpiryHeight: terms.Expiry, TipHeight: tip, FundingDepth: offer.FundingDepth,
 		RelayLoss: w.RelayLoss, RelayLossWhy: relayLossOf(w), AtExpiry: atExpiry(terms), Missing: missing,
 		Collateral: w.Collateral, CollateralFee: w.BackingFee + w.ReclaimFee, CollateralFor: collateralOf(w),
-		Usable: min(terms.Prepaid()+offer.CreditLimit, o.Value-min(o.Value, offer.ContractPrice)),
+		Usable: min(terms.Prepaid()+terms.Credit(terms.FirstPayment), o.Value-min(o.Value, offer.ContractPrice)),
 	}), nil
 }
 

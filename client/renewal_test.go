@@ -6,6 +6,7 @@ import (
 
 	"relaymarket/client"
 	"relaymarket/internal/code"
+	"relaymarket/relay"
 	"relaymarket/usage"
 )
 
@@ -22,7 +23,7 @@ func (p *person) paysWith(to, text string) usage.ContractID {
 // TestRenewal: until the next contract is in service on both sides nothing changes; then it takes what is new, the old one
 // goes on serving what it has, and ends when that costs nothing.
 func TestRenewal(t *testing.T) {
-	r := newShop(t)
+	r := newShopOf(t, func(c *relay.Config) { c.Offer.CreditStart = 500 })
 	ada, bob := newPayer(t, "ada", r, 600_000), newPayer(t, "bob", r, 0)
 	ctx := t.Context()
 	old := ada.opens(r, client.OpenRequest{Deposit: 100_000, Prepaid: 1000})
@@ -46,6 +47,10 @@ func TestRenewal(t *testing.T) {
 	}
 	_, err = ada.ContractRenew(ctx, q)
 	wantCode(t, err, code.BadState)
+	// Of 3,000 sat of credit 500 are for everybody. The 1,000 prepaid opened as much, and are remembered for the next contract.
+	if before, after := ada.contract(old.ID).Funds, ada.contract(next.ID).Funds; before != 2_500_000 || after != 3_500_000 {
+		t.Fatalf("funds of %d and then %d msat", before, after)
+	}
 	if o := ada.contract(old.ID); o.State != "active" || o.Renewal.Next != next.ID || !strings.Contains(o.Sentence, "the next contract") {
 		t.Fatalf("the old one: %+v", o)
 	}

@@ -29,7 +29,7 @@ func (e Propose) Terms() (Terms, error) {
 func (o OfferTerms) terms() Terms {
 	return Terms{
 		Network: o.Network, Relay: o.Relay, Offer: o.Digest, Prices: o.Prices, ContractPrice: o.ContractPrice,
-		CreditLimit: o.CreditLimit, SettleFeeRate: o.SettleFeeRate, Depth: o.FundingDepth,
+		CreditLimit: o.CreditLimit, CreditToEarn: o.CreditToEarn, SettleFeeRate: o.SettleFeeRate, Depth: o.FundingDepth,
 	}
 }
 
@@ -228,6 +228,7 @@ func (e Accept) terms(m *Open) Terms {
 	t.Value, t.Collateral, t.Tip, t.Expiry = m.Value, m.Collateral, m.Tip, m.Expiry
 	t.FirstPayment, t.ClientScript, t.FundFeeRate = m.FirstPayment, m.Payout, m.FundFeeRate
 	t.RelayKey, t.RelayScript = e.Key, e.Payout
+	t.CreditToEarn -= min(t.CreditToEarn, e.Earned)
 	return t
 }
 
@@ -292,6 +293,7 @@ func (c *Contract) agreeOn(m *ServerAddInputs) (Terms, error) {
 	}
 	ours := c.terms
 	ours.RelayKey, ours.RelayScript = m.RelayKey, theirs.RelayScript
+	ours.CreditToEarn = min(ours.CreditToEarn, theirs.CreditToEarn) // a relay may trust more than it offers to all
 	raw, err := ours.Encode()
 	if err != nil {
 		return Terms{}, err

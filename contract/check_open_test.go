@@ -457,12 +457,39 @@ func TestCheck25Fresh(t *testing.T) {
 	w.do(w.relay, a)
 }
 
+// TestCreditIsEarned: what must be earned opens with payments, a relay may spare a known client a part of it, and
+// never asks for more than it has offered.
+func TestCreditIsEarned(t *testing.T) {
+	w := newWorld(t)
+	w.offer.CreditLimit, w.offer.CreditToEarn = 2_000, 1_500
+	w.do(w.client, w.proposal())
+	a := w.acceptance(w.open(w.relay.inbox[0]))
+	a.Earned = 400
+	w.do(w.relay, a)
+	w.relay.inbox = nil
+	w.do(w.client, w.event(w.client, w.open(w.client.inbox[0])))
+	terms := w.client.c.Terms()
+	if terms.CreditToEarn != 1_100 || w.relay.c.Terms().CreditToEarn != 1_100 {
+		t.Fatalf("%d sat are left to earn", terms.CreditToEarn)
+	}
+	for paid, want := range map[usage.Sat]usage.Sat{0: 900, 600: 900, 601: 901, 1_200: 1_500, 1_700: 2_000, 1_701: 2_000, 50_000: 2_000} {
+		if got := terms.Credit(paid); got != want {
+			t.Errorf("with %d paid the credit is %d, want %d", paid, got, want)
+		}
+	}
+	terms.CreditToEarn = terms.CreditLimit + 1
+	if code.Of(terms.Check()) != code.BadAmount {
+		t.Fatal("more is to be earned than there is credit")
+	}
+}
+
 func TestCheck26TermsAsOffered(t *testing.T) {
 	refusedAnswer(t, code.TermsMismatch, map[string]func(*ServerAddInputs){
 		"storage price":  editTerms(func(t *Terms) { t.Prices.StorageMsatPerGiBDay++ }),
 		"egress price":   editTerms(func(t *Terms) { t.Prices.EgressMsatPerGiB++ }),
 		"contract price": editTerms(func(t *Terms) { t.ContractPrice++ }),
 		"credit":         editTerms(func(t *Terms) { t.CreditLimit-- }),
+		"less credit":    editTerms(func(t *Terms) { t.CreditToEarn++ }),
 		"depth":          editTerms(func(t *Terms) { t.Depth++ }),
 		"settle rate":    editTerms(func(t *Terms) { t.SettleFeeRate++ }),
 		"first payment":  editTerms(func(t *Terms) { t.FirstPayment++ }),

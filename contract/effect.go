@@ -100,8 +100,8 @@ type Funds struct {
 	Prices        usage.Prices
 	Value         usage.Sat // V
 	ContractPrice usage.Sat
-	Paid          usage.Sat // P_n
-	CreditLimit   usage.Sat
+	Paid          usage.Sat    // P_n
+	CreditLimit   usage.Sat    // present one: Terms.Credit
 	ServiceUntil  usage.Height // no service from here on
 	Expiry        usage.Height // E
 	// Closed tells that the client has asked for a close and got it. Final is what that pays in all,
@@ -129,7 +129,7 @@ func (c Contract) standingFunds() Funds {
 	t := c.terms
 	f := Funds{
 		State: c.State(), Service: c.Service(), Prices: t.Prices,
-		Value: t.Value, ContractPrice: t.ContractPrice, Paid: c.paid, CreditLimit: t.CreditLimit,
+		Value: t.Value, ContractPrice: t.ContractPrice, Paid: c.paid, CreditLimit: t.Credit(c.paid),
 		ServiceUntil: t.ServiceUntil(), Expiry: t.Expiry, Step: c.Arrears().Step, Notice: c.Arrears().Notice,
 	}
 	if c.role == Relay {

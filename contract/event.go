@@ -50,6 +50,7 @@ type Accept struct {
 	Backing Share      // the own coins for the collateral, reserved by the wallet, confirmed; none with K = 0
 	Key     Key        // R, derived from the nonce
 	KeyUsed bool       // the client's key was seen in another contract
+	Earned  usage.Sat  // what the client has paid for use before: credit that it need not earn again
 	Payout  []byte     // where the relay is paid
 	Tip     usage.Height
 	Stamp   Stamp

@@ -51,7 +51,8 @@ type OfferTerms struct {
 	MinDuration    usage.Height // bounds of E − tip, narrower than the network's
 	MaxDuration    usage.Height
 	FundingDepth   uint8     // confirmations before service, 1 to Margins.MaxDepth
-	CreditLimit    usage.Sat // what the relay serves beyond what is paid
+	CreditLimit    usage.Sat // what the relay serves beyond what is paid, at most
+	CreditToEarn   usage.Sat // the part of that which only payments open to a new payer
 	SettleFeeRate  uint64    // sat per 1,000 vB of the first settlement tier
 	MinFundFeeRate uint64    // least fee rate of the funding transaction, sat per 1,000 vB
 }
@@ -82,6 +83,7 @@ type Terms struct {
 	FundFeeRate   uint64             // 36: sat per 1,000 vB
 	SettleFeeRate uint64             // 38: of the first tier, sat per 1,000 vB
 	Depth         uint8              // 40: confirmations of the funding before service
+	CreditToEarn  usage.Sat          // 42: part of CreditLimit that only payments open; absent if zero
 }
 
 // maxTerms bounds an encoding of Terms.
@@ -97,6 +99,7 @@ func (t *Terms) fields() []codec.Field {
 		codec.U64(26, &t.ContractPrice), codec.U64(28, &t.FirstPayment), codec.U64(30, &t.CreditLimit),
 		codec.Bytes(32, &t.ClientScript, 0, maxScript), codec.Bytes(34, &t.RelayScript, 0, maxScript),
 		codec.U64(36, &t.FundFeeRate), codec.U64(38, &t.SettleFeeRate), codec.U8(40, &t.Depth),
+		codec.Optional(codec.U64(42, &t.CreditToEarn)),
 	}
 }
 
@@ -210,6 +213,9 @@ func (t Terms) checkMoney() error {
 	if err := t.checkCollateral(); err != nil {
 		return err
 	}
+	if t.CreditToEarn > t.CreditLimit {
+		return code.New(code.BadAmount, "a credit of %d sat, of which %d are still to be earned", t.CreditLimit, t.CreditToEarn)
+	}
 	return t.checkFirst()
 }
 
@@ -234,6 +240,15 @@ func (t Terms) MinFirst() usage.Sat { return dustLimit + FeeFor(t.SettleFeeRate,
 
 // Prepaid is the part of the first payment that buys use.
 func (t Terms) Prepaid() usage.Sat { return t.FirstPayment - min(t.FirstPayment, t.ContractPrice) }
+
+// Credit is what the relay serves ahead of payment once paid sat are paid in all: what need not be
+// earned, and beyond it, up to the limit, as much as the relay has been paid for use. Who pays what he
+// has used, again and again, doubles it each time; and the relay never risks more of what must be
+// earned than it has already got.
+func (t Terms) Credit(paid usage.Sat) usage.Sat {
+	earn := min(t.CreditToEarn, t.CreditLimit)
+	return t.CreditLimit - earn + min(earn, paid-min(paid, t.ContractPrice))
+}
 
 // ServiceUntil is the height from which the relay serves no more and is paid no more.
 func (t Terms) ServiceUntil() usage.Height {

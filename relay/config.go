@@ -47,6 +47,7 @@ type Prices struct {
 	MaxDuration   usage.Height `toml:"max_duration_blocks"`
 	FundingDepth  uint8        `toml:"funding_depth"`
 	CreditLimit   usage.Sat    `toml:"credit_limit_sat"`
+	CreditStart   usage.Sat    `toml:"credit_start_sat"`
 	SettleFeeRate uint64       `toml:"settle_feerate_sat_per_vb"`
 	MinFundRate   uint64       `toml:"min_fund_feerate_sat_per_vb"`
 	FreeBytesDay  uint64       `toml:"free_bytes_per_day"`
@@ -76,7 +77,7 @@ func DefaultConfig(network identity.Network) Config {
 		Offer: Prices{
 			Storage: 1_000, Egress: 20_000, ContractPrice: 2_500,
 			MinDeposit: 75_000, MaxDeposit: 10_000_000,
-			MinDuration: 1_008, MaxDuration: 52_560, FundingDepth: 3, CreditLimit: 2_000,
+			MinDuration: 1_008, MaxDuration: 52_560, FundingDepth: 3, CreditLimit: 10_000, CreditStart: 2_000,
 			SettleFeeRate: 10, MinFundRate: 1, FreeBytesDay: 1 << 20, MaxTTLDays: 365,
 			PowBits: 20, ValidHours: 72, MaxContracts: 10_000,
 		},

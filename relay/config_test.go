@@ -40,7 +40,7 @@ func TestConfigRefusals(t *testing.T) {
 		"no host":        {`listen = "127.0.0.1:7700"`, `listen = ":7700"`},
 		"no fund rate":   {"min_fund_feerate_sat_per_vb = 1", "min_fund_feerate_sat_per_vb = 0"},
 		"work for ever":  {"pow_bits = 8", "pow_bits = 200"},
-		"credit":         {"credit_limit_sat = 2000", "credit_limit_sat = 20000000"},
+		"credit":         {"credit_limit_sat = 10000", "credit_limit_sat = 20000000"},
 		"nothing beyond": {"min_deposit_sat = 75000", "min_deposit_sat = 2500"},
 		"price":          {"egress_msat_per_gib = 20000", "egress_msat_per_gib = 2000000000000"},
 		"contract price": {"contract_price_sat = 2500", "contract_price_sat = 100"},

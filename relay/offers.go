@@ -160,7 +160,7 @@ func (p *Prices) terms(l usage.Limits) broadcast.Offer {
 		Prices:        usage.Prices{StorageMsatPerGiBDay: p.Storage, EgressMsatPerGiB: p.Egress},
 		ContractPrice: p.ContractPrice, MinDeposit: p.MinDeposit, MaxDeposit: p.MaxDeposit,
 		MinDuration: uint32(p.MinDuration), MaxDuration: uint32(p.MaxDuration),
-		FundingDepth: p.FundingDepth, CreditLimit: p.CreditLimit,
+		FundingDepth: p.FundingDepth, CreditLimit: p.CreditLimit, CreditToEarn: p.CreditLimit - min(p.CreditStart, p.CreditLimit),
 		SettleFeeRate: p.SettleFeeRate * 1000, MinFundFeeRate: p.MinFundRate * 1000,
 		Limits: l, FreeBytesPerDay: p.FreeBytesDay, MaxTTL: l.MaxTTL, PowBits: p.PowBits, MaxCollateral: p.MaxCollateral,
 	}

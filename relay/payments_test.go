@@ -17,7 +17,7 @@ import (
 // dear is a relay whose every byte costs, so that a test can use up a contract.
 func dear(t *testing.T) relay.Config {
 	c := config(node(t))
-	c.Offer.FreeBytesDay, c.Offer.CreditLimit = 0, 5_000
+	c.Offer.FreeBytesDay, c.Offer.CreditLimit, c.Offer.CreditStart = 0, 5_000, 5_000
 	c.Offer.Storage, c.Offer.Egress = 1_000_000_000, 1_000_000_000_000
 	return c
 }

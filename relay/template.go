@@ -47,7 +47,9 @@ min_duration_blocks = {{.Offer.MinDuration}}
 max_duration_blocks = {{.Offer.MaxDuration}}
 # Confirmations before a contract counts, 1 to 6.
 funding_depth = {{.Offer.FundingDepth}}
-# How much usage you trust a client with beyond what it has paid. This is the most you can lose per contract.
+# How much usage you trust a client with beyond what it has paid: a new one with the first sum, and with one satoshi more for
+# each that it has paid for use, here or in an earlier contract, up to the second. That is the most you can lose per contract.
+credit_start_sat = {{.Offer.CreditStart}}
 credit_limit_sat = {{.Offer.CreditLimit}}
 # Fee rate of settlements (the client also signs at 4 and 16 times this rate) and least rate of funding transactions.
 settle_feerate_sat_per_vb = {{.Offer.SettleFeeRate}}

@@ -145,7 +145,7 @@ func (s *Server) ownOffer(d identity.Digest) (contract.OfferTerms, bool) {
 		Network: v.Network, Relay: v.From, Digest: v.Digest(), ValidUntil: v.ValidUntil, Prices: v.Prices,
 		ContractPrice: v.ContractPrice, MinDeposit: v.MinDeposit, MaxDeposit: v.MaxDeposit,
 		MinDuration: usage.Height(v.MinDuration), MaxDuration: usage.Height(v.MaxDuration),
-		FundingDepth: v.FundingDepth, CreditLimit: v.CreditLimit,
+		FundingDepth: v.FundingDepth, CreditLimit: v.CreditLimit, CreditToEarn: v.CreditToEarn,
 		SettleFeeRate: v.SettleFeeRate, MinFundFeeRate: v.MinFundFeeRate, MaxCollateral: v.MaxCollateral,
 	}, true
 }

@@ -77,6 +77,7 @@ func DefaultPrices() relay.Prices {
 	p.Storage, p.Egress = 20_000, 400_000_000
 	p.ContractPrice, p.MinDeposit, p.MaxDeposit = 600, 20_000, 5_000_000
 	p.CreditLimit, p.SettleFeeRate, p.FundingDepth = 20_000, 1, 2
+	p.CreditStart = p.MaxDeposit // all of it at once
 	p.MinDuration, p.PowBits, p.FreeBytesDay = 30, 8, 0
 	return p
 }

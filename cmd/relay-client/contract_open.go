@@ -120,7 +120,11 @@ func printPreview(w io.Writer, p client.OpenPreview) {
 	}
 	line("storage", broadcast.FormatMsat(p.Storage)+" per GiB and day")
 	line("egress", broadcast.FormatMsat(p.Egress)+" per GiB read")
-	line("usable at once", fmt.Sprintf("%s, of it %s on the relay's credit", broadcast.FormatSat(p.Usable), broadcast.FormatSat(min(p.CreditLimit, p.Usable))))
+	credit := broadcast.FormatSat(min(p.CreditLimit, p.Usable)) + " on the relay's credit"
+	if p.CreditMost > p.CreditLimit {
+		credit += fmt.Sprintf(", which grows with what you pay to %s", broadcast.FormatSat(p.CreditMost))
+	}
+	line("usable at once", broadcast.FormatSat(p.Usable)+", of it "+credit)
 	if p.Usable == 0 {
 		line("NOTE", "nothing can be used before you pay in advance; add --prepaid")
 	}

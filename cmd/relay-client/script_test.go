@@ -61,7 +61,7 @@ func newMarket(t *testing.T) *market {
 	c := relay.DefaultConfig(identity.Regtest)
 	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
 	c.Bitcoin = relay.Bitcoin{RPC: n.RPCHost(), User: n.RPCUser(), Pass: n.RPCPass()}
-	c.Offer.PowBits, c.Offer.FreeBytesDay, c.Offer.CreditLimit = 4, 10<<20, 5000
+	c.Offer.PowBits, c.Offer.FreeBytesDay, c.Offer.CreditLimit, c.Offer.CreditStart = 4, 10<<20, 5000, 5000
 	c.Store.MemtableMiB, c.Store.CacheMiB = 4, 8
 	dir := t.TempDir()
 	if _, err := relay.Init(dir, relay.InitOptions{Config: c}); err != nil {

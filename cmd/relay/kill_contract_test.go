@@ -192,7 +192,7 @@ func (p *payer) offer(sess *session.Client) contract.OfferTerms {
 		Network: v.Network, Relay: v.From, Digest: v.Digest(), ValidUntil: v.ValidUntil, Prices: v.Prices,
 		ContractPrice: v.ContractPrice, MinDeposit: v.MinDeposit, MaxDeposit: v.MaxDeposit,
 		MinDuration: usage.Height(v.MinDuration), MaxDuration: usage.Height(v.MaxDuration), FundingDepth: v.FundingDepth,
-		CreditLimit: v.CreditLimit, SettleFeeRate: v.SettleFeeRate, MinFundFeeRate: v.MinFundFeeRate,
+		CreditLimit: v.CreditLimit, CreditToEarn: v.CreditToEarn, SettleFeeRate: v.SettleFeeRate, MinFundFeeRate: v.MinFundFeeRate,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/store"
+	"relaymarket/usage"
 )
 
 // blockTime is the target spacing of blocks, by which a height of the future is told as a time.
@@ -27,6 +28,32 @@ func (r *Runner) account(c contract.Contract) *store.AccountTerms {
 		ServiceUntil: identity.UnixMilli(r.Now().Add(left).UnixMilli()), State: accountState(f, r.held[c.Nonce()]),
 		Final: f.Final, Closing: evidence(f),
 	}
+}
+
+// earned is the trust that a client has earned in other contracts, for a new one: the most that it has paid
+// for use in one of them; nothing if it has ever left a payment out. Only what the chain holds counts.
+func (r *Runner) earned(nonce contract.Nonce, client identity.PublicKey) usage.Sat {
+	var most usage.Sat
+	for _, c := range r.Contracts() {
+		if c.Peer() != client || c.Nonce() == nonce || !proven(c.State()) {
+			continue
+		}
+		f := c.Funds()
+		if f.Step != 0 || !c.State().Live() && c.Asked().Amount > max(f.Paid, f.Final) {
+			return 0
+		}
+		most = max(most, f.Paid-min(f.Paid, f.ContractPrice))
+	}
+	return most
+}
+
+// proven tells whether a contract in a state has, or had, its funding deep in the chain.
+func proven(s contract.State) bool {
+	switch s {
+	case contract.StateActive, contract.StateDraining, contract.StateClosing, contract.StateSettled, contract.StateClosed, contract.StateArchived:
+		return true
+	}
+	return s.Owing()
 }
 
 // evidence is what a denial for this account names: the client's close, or else the relay's notice.

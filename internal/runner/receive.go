@@ -296,7 +296,7 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 	}
 	e := contract.Accept{
 		Message: v, Offer: offer, Coins: views, Key: contract.KeyOf(a.key), KeyUsed: r.keyUsed(nonce, m.ClientKey),
-		Payout: payout, Tip: r.Tip(), Stamp: a.stamp,
+		Earned: r.earned(nonce, v.Header().From), Payout: payout, Tip: r.Tip(), Stamp: a.stamp,
 	}
 	if !known {
 		e.Backing, err = r.backing(ctx, nonce, offer, m)

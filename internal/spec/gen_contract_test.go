@@ -96,6 +96,10 @@ func (m *maker) terms() {
 	add("with-collateral", "ok", "a collateral, and how it comes back", backed, 40_000, 2_500)
 	bad("collateral", "bad_amount", "a collateral that is less than 330 sat and the fee of getting it back", func(t *contract.Terms) { t.Collateral = 459 })
 	bad("collateral-large", "collateral_too_large", "a collateral above V", func(t *contract.Terms) { t.Collateral = 100_001 })
+	earned := good
+	earned.CreditToEarn = 1_500
+	add("credit-to-earn", "ok", "a credit of which a part must be earned", earned, 40_000, 2_500)
+	bad("credit-to-earn-large", "bad_amount", "more credit to earn than there is", func(t *contract.Terms) { t.CreditToEarn = 2_001 })
 	bad("first-payment", "bad_amount", "P_1 below the contract price", func(t *contract.Terms) { t.FirstPayment = 999 })
 	bad("first-dust", "bad_amount", "P_1 leaves the client 329 sat", func(t *contract.Terms) { t.FirstPayment = 99_671 })
 	bad("short", "bad_deadline", "1007 blocks", func(t *contract.Terms) { t.Expiry = t.Tip + 1007 })
