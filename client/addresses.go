@@ -18,6 +18,11 @@ func (a *Agent) addresses(ctx context.Context, relay identity.PublicKey) ([]iden
 	if err != nil {
 		return nil, err
 	}
+	given, err := a.grantRelays(ctx)
+	if err != nil {
+		return nil, err
+	}
+	refs = append(refs, given...)
 	contacts, err := a.store.Contacts(ctx)
 	if err != nil {
 		return nil, err

@@ -202,10 +202,11 @@ type SendRequest struct {
 	Body        []byte             `json:"body"`
 	Attachments []Attachment       `json:"attachments,omitempty"`
 	Regarding   identity.Digest    `json:"regarding,omitzero"`
-	TTLSeconds  uint32             `json:"ttl_s"`     // 0: 30 days
-	MaxPulls    uint16             `json:"max_pulls"` // 0: 3
-	Relay       identity.PublicKey `json:"relay"`     // zero: the cheapest of the own contracts with funds
-	MaxCost     usage.Msat         `json:"max_msat"`  // refuse if the worst case is above; 0: no limit
+	TTLSeconds  uint32             `json:"ttl_s"`           // 0: 30 days
+	MaxPulls    uint16             `json:"max_pulls"`       // 0: 3
+	Relay       identity.PublicKey `json:"relay"`           // zero: the cheapest of the own contracts with funds
+	Grant       string             `json:"grant,omitempty"` // digest of a received grant, or its beginning; empty: own contracts first
+	MaxCost     usage.Msat         `json:"max_msat"`        // refuse if the worst case is above; 0: no limit
 	DeleteOnAck bool               `json:"delete_on_ack"`
 	Tag         string             `json:"tag,omitempty"`
 }
@@ -269,6 +270,7 @@ type UsageInfo struct {
 	Inconsistent string             `json:"inconsistent,omitempty"`
 	Entries      []UsageRow         `json:"entries,omitempty"`
 	Proven       []ProvenFault      `json:"proven,omitempty"` // frauds of the relay that anybody can check
+	Lanes        []LaneTotal        `json:"lanes,omitempty"`  // by grant, where others order at the contract's cost
 }
 
 // UsageRow is one row of a relay's log as a person reads it: the seed's receiver and path,

@@ -31,6 +31,9 @@ func (a *Agent) Usage(ctx context.Context, id usage.ContractID, entries bool) (U
 			return u, err
 		}
 	}
+	if u.Lanes, err = a.laneTotals(ctx, l); err != nil {
+		return UsageInfo{}, err
+	}
 	if entries {
 		u.Entries, err = a.entries(ctx, l)
 	}
@@ -92,7 +95,9 @@ func (a *Agent) Audit(ctx context.Context, id usage.ContractID) (AuditResult, er
 	if err != nil {
 		return AuditResult{}, err
 	}
-	return v.tell(entries), nil
+	out := v.tell(entries)
+	out.Usage.Lanes, err = a.laneTotals(ctx, v.ledger)
+	return out, err
 }
 
 func (a *Agent) audit(ctx context.Context, id usage.ContractID) (verdict, error) {
@@ -110,7 +115,7 @@ func (a *Agent) audit(ctx context.Context, id usage.ContractID) (verdict, error)
 	result, err := usage.Reconcile(usage.Input{
 		Network: a.network, Relay: l.contract.Peer(), Client: a.Key(), Contract: l.contract.ID(), Terms: t.Digest(), Prices: t.Prices,
 		Now: a.nowMilli(), Purged: l.contract.PurgedFrom(), Report: l.report, Previous: l.previous, Rows: l.rows,
-		Orders: papers.Orders, Acks: papers.Acks, Deleted: papers.Deleted, Seen: papers.Seen, Policy: policy,
+		Orders: papers.Orders, Grants: papers.Grants, Acks: papers.Acks, Deleted: papers.Deleted, Seen: papers.Seen, Policy: policy,
 	})
 	if err != nil {
 		return verdict{}, code.Wrap(code.Malformed, err, "the relay's log cannot be audited")

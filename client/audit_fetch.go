@@ -190,7 +190,7 @@ func (l *ledger) check(last *usage.VerifiedUsageReport) error {
 	if r.LiveBytes != end.Live || r.ByteSeconds != end.ByteSeconds || r.Egress != end.Egress || r.Owed != end.Owed {
 		return fmt.Errorf("%w: its totals are not those of its last row", usage.ErrReport)
 	}
-	return nil
+	return usage.CheckLanes(r.UsageReport, l.contract.Terms().Prices, l.rows)
 }
 
 func sameRoot(tree *usage.MemoryTree, r usage.VerifiedUsageReport) error {

@@ -21,6 +21,7 @@ type letter struct {
 	tag     []byte
 	flags   records.Flags
 	relay   identity.PublicKey // zero: whichever pays best
+	grant   string             // of a sponsor, by which it is paid; empty: own contracts first
 	limit   usage.Msat         // of the worst case; 0: none
 	flushed []store.PendingID  // acknowledgements that travel in it
 }

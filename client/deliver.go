@@ -200,7 +200,11 @@ func (a *Agent) flushOne(ctx context.Context, c *session.Client, q store.QueuedO
 	if now < q.LastTry+pauseAfter(q.Error) && now >= q.LastTry {
 		return nil
 	}
-	if now < q.NotAfter && a.pays(q.Contract) {
+	pays, err := a.pays(ctx, q.Contract)
+	if err != nil {
+		return err
+	}
+	if now < q.NotAfter && pays {
 		_, err := a.deliver(ctx, c, q.Relay, q.Order)
 		if code.Of(err) != code.Expired || now >= q.Created && now < q.Created+youngOrder {
 			return err
@@ -220,17 +224,17 @@ func pauseAfter(c code.Code) identity.UnixMilli {
 	return 0
 }
 
-// pays tells whether a contract takes records now; the free allowance always may.
-func (a *Agent) pays(id usage.ContractID) bool {
+// pays tells whether a contract takes records now, one's own or by a grant; the free allowance always may.
+func (a *Agent) pays(ctx context.Context, id usage.ContractID) (bool, error) {
 	if id.IsZero() {
-		return true
+		return true, nil
 	}
 	for _, c := range a.serving() {
 		if c.ID() == id {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return a.mayOrderOn(ctx, id)
 }
 
 // reorder orders the records of an order anew that can no longer be carried out: it is too old,

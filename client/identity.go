@@ -161,6 +161,11 @@ func (a *Agent) ownRelays(ctx context.Context) ([]identity.RelayRef, error) {
 	if err != nil {
 		return nil, err
 	}
+	given, err := a.grantRelays(ctx)
+	if err != nil {
+		return nil, err
+	}
+	chosen = append(given, chosen...)
 	for _, r := range chosen {
 		if !slices.Contains(keys, r.Key) {
 			keys = append(keys, r.Key)

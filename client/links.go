@@ -389,5 +389,12 @@ func (a *Agent) wanted(ctx context.Context) (map[identity.PublicKey]bool, error)
 	for _, r := range chosen {
 		out[r.Key] = true
 	}
+	if err != nil {
+		return nil, err
+	}
+	given, err := a.grantRelays(ctx)
+	for _, r := range given {
+		out[r.Key] = true
+	}
 	return out, err
 }

@@ -42,6 +42,7 @@ func (a *Agent) meet(ctx context.Context, relay identity.PublicKey) error {
 		{"contracts", func(ctx context.Context, _ *session.Client, relay identity.PublicKey) error {
 			return a.runner.Resume(ctx, relay, a.exchange(relay))
 		}},
+		{"grants", a.syncGrants},
 		{"identity", a.publish},
 		{"contacts", a.meetContacts},
 		{"sending", a.sendWaiting},

@@ -20,6 +20,8 @@ type payer struct {
 	relay    identity.PublicKey
 	contract usage.ContractID // zero: the free allowance
 	terms    identity.Digest
+	grant    identity.Digest // by which another's contract pays; zero: one's own
+	day      usage.Msat      // of a grant: what may still be ordered today, as far as is known
 	prices   usage.Prices
 	funds    usage.Msat // of a contract: what may still be ordered, as far as is known
 	free     uint64     // of an allowance: bytes left today, as far as is known
@@ -60,8 +62,8 @@ func (p payer) keeps(facts []usage.RecordFacts, at identity.UnixMilli) bool {
 	return true
 }
 
-// payers are all that can pay now: own contracts, and where there is none, the free allowances of
-// the chosen relays. A relay that is named is the only one. Code NoRelay.
+// payers are all that can pay now: own contracts, where there is none the grants of sponsors, and where
+// there is none of these the free allowances of the chosen relays. A relay that is named is the only one. Code NoRelay.
 func (a *Agent) payers(ctx context.Context, relay identity.PublicKey) ([]payer, error) {
 	var out []payer
 	all := a.storable()
@@ -77,6 +79,10 @@ func (a *Agent) payers(ctx context.Context, relay identity.PublicKey) ([]payer, 
 	}
 	if len(out) > 0 {
 		return out, nil
+	}
+	out, err := a.grantPayers(ctx, relay, identity.Digest{})
+	if err != nil || len(out) > 0 {
+		return out, err
 	}
 	chosen, err := a.chosenRelays(ctx)
 	if err != nil {
@@ -109,6 +115,9 @@ func (a *Agent) payers(ctx context.Context, relay identity.PublicKey) ([]payer, 
 func (a *Agent) canPay(ctx context.Context) (bool, error) {
 	if len(a.serving()) > 0 {
 		return true, nil
+	}
+	if given, err := a.received(ctx); err != nil || len(given) > 0 {
+		return err == nil, err
 	}
 	chosen, err := a.chosenRelays(ctx)
 	return len(chosen) > 0, err
@@ -187,6 +196,10 @@ func choose(all []payer, facts []usage.RecordFacts, at identity.UnixMilli, limit
 			err = code.New(code.BadArgument, "relay %s keeps messages for %d seconds at most", p.relay.Name(), p.limits.MaxTTL)
 		case p.isFree() && bytes > p.free:
 			err = code.New(code.AllowanceUsed, "this needs %d bytes with all reads, %d are left of relay %s's free allowance today", bytes, p.free, p.relay.Name())
+		case !p.grant.IsZero() && cost > p.funds:
+			err = code.New(code.LaneCap, "this may cost %d msat, the grant at relay %s has %d left", cost, p.relay.Name(), p.funds)
+		case !p.grant.IsZero() && cost > p.day:
+			err = code.New(code.LaneDayCap, "this may cost %d msat, the grant at relay %s has %d left today", cost, p.relay.Name(), p.day)
 		case !p.isFree() && cost > p.funds:
 			err = code.New(code.NoFunds, "this may cost %d msat, the contract with relay %s has %d left: pay it more, or renew it with a larger deposit if its escrow is used up (contract renew --deposit)", cost, p.relay.Name(), p.funds)
 		default:

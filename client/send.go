@@ -90,7 +90,7 @@ func (a *Agent) letter(ctx context.Context, r SendRequest) (letter, error) {
 	}
 	l := letter{
 		to: to, files: r.Attachments, kind: store.KindMessage, ttl: r.TTLSeconds, pulls: r.MaxPulls,
-		tag: []byte(r.Tag), relay: r.Relay, limit: r.MaxCost,
+		tag: []byte(r.Tag), relay: r.Relay, grant: r.Grant, limit: r.MaxCost,
 		content: records.Content{MediaType: r.MediaType, Body: r.Body, Regarding: r.Regarding},
 	}
 	if r.DeleteOnAck {
@@ -123,7 +123,7 @@ func (a *Agent) post(ctx context.Context, l letter) (posted, error) {
 	if err != nil {
 		return posted{}, err
 	}
-	all, err := a.payers(ctx, l.relay)
+	all, err := a.letterPayers(ctx, l)
 	if err != nil {
 		return posted{}, err
 	}
@@ -155,6 +155,22 @@ func (a *Agent) post(ctx context.Context, l letter) (posted, error) {
 	out := posted{payer: p, digest: last.facts.Digest, path: head.Path(), expires: head.Expiry(), records: len(box.drafts), worst: worst}
 	out.orders, err = a.enqueue(ctx, l, box, p, at)
 	return out, err
+}
+
+// letterPayers are those that may pay for a letter: all, or the one grant that was chosen.
+func (a *Agent) letterPayers(ctx context.Context, l letter) ([]payer, error) {
+	if l.grant == "" {
+		return a.payers(ctx, l.relay)
+	}
+	g, err := a.findGrant(ctx, l.grant)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.grantPayers(ctx, l.relay, g.Digest)
+	if err == nil && len(all) == 0 {
+		err = code.New(code.NoRelay, "grant %s cannot be used", g.Digest.Short())
+	}
+	return all, err
 }
 
 // lives are the lives, in seconds, to try for a letter, the best first. If none is asked for it is
@@ -237,7 +253,7 @@ func (a *Agent) orderStatement(facts []usage.RecordFacts, p payer, at identity.U
 		return nil, err
 	}
 	o := usage.StoreOrder{
-		Header: h, Contract: p.contract, Terms: p.terms, N: uint16(len(facts)), MaxMsat: worst, NotAfter: at + orderLife,
+		Header: h, Contract: p.contract, Terms: p.terms, Grant: p.grant, N: uint16(len(facts)), MaxMsat: worst, NotAfter: at + orderLife,
 	}
 	digests := make([]identity.Digest, len(facts))
 	for i, f := range facts {

@@ -46,6 +46,12 @@ type API interface {
 	Usage(ctx context.Context, id usage.ContractID, entries bool) (client.UsageInfo, error)
 	Audit(ctx context.Context, id usage.ContractID) (client.AuditResult, error)
 
+	GrantGive(ctx context.Context, r client.GrantRequest) (client.GrantResult, error)
+	GrantImport(ctx context.Context, file []byte) (client.GrantInfo, error)
+	GrantRevoke(ctx context.Context, id string) (client.GrantInfo, error)
+	Grants(ctx context.Context) ([]client.GrantInfo, error)
+	GrantAudit(ctx context.Context, id string) (client.LaneAudit, error)
+
 	Evidence(ctx context.Context) ([]client.EvidenceInfo, error)
 	ExportEvidence(ctx context.Context, id string) ([]byte, error)
 	AddEvidence(ctx context.Context, file []byte) (client.EvidenceInfo, error)
@@ -95,6 +101,11 @@ const (
 	nameContractImport  = "contract-import"
 	nameUsage           = "usage"
 	nameAudit           = "audit"
+	nameGrantGive       = "grant-give"
+	nameGrantImport     = "grant-import"
+	nameGrantRevoke     = "grant-revoke"
+	nameGrants          = "grants"
+	nameGrantAudit      = "grant-audit"
 	nameEvidence        = "evidence"
 	nameExportEvidence  = "evidence-export"
 	nameAddEvidence     = "evidence-add"

@@ -113,6 +113,20 @@ func TestRoundTripWithARealAgent(t *testing.T) {
 	same(t, "relays", func() ([]client.RelayInfo, error) { return a.Relays(ctx) }, func() ([]client.RelayInfo, error) { return c.Relays(ctx) })
 	same(t, "evidence", func() ([]client.EvidenceInfo, error) { return a.Evidence(ctx) }, func() ([]client.EvidenceInfo, error) { return c.Evidence(ctx) })
 	same(t, "contracts", func() ([]client.ContractInfo, error) { return a.Contracts(ctx) }, func() ([]client.ContractInfo, error) { return c.Contracts(ctx) })
+	same(t, "grants", func() ([]client.GrantInfo, error) { return a.Grants(ctx) }, func() ([]client.GrantInfo, error) { return c.Grants(ctx) })
+	if _, err := c.GrantImport(ctx, []byte("no grant")); code.Of(err) != code.Malformed {
+		t.Fatalf("import: %v", err)
+	}
+	if _, err := c.GrantGive(ctx, client.GrantRequest{To: "bobby"}); code.Of(err) != code.ContractUnknown {
+		t.Fatalf("give: %v", err)
+	}
+	for _, f := range []func() error{
+		func() error { _, err := c.GrantRevoke(ctx, "0123456789"); return err }, func() error { _, err := c.GrantAudit(ctx, ""); return err },
+	} {
+		if err := f(); code.Of(err) != code.UnknownGrant {
+			t.Fatalf("no such grant: %v", err)
+		}
+	}
 	m := client.MarketRequest{Days: 30, FeeRateSatVB: 1, Sources: []string{"file:///nowhere/at/all"}}
 	same(t, "market", func() (client.MarketResult, error) { return a.Market(ctx, m) }, func() (client.MarketResult, error) { return c.Market(ctx, m) })
 	if addr, err := c.WalletAddress(ctx); err != nil || !strings.HasPrefix(addr, "bcrt1p") {

@@ -91,6 +91,7 @@ func verbs() map[string]verb {
 	out := letterVerbs()
 	maps.Copy(out, otherVerbs())
 	maps.Copy(out, contractVerbs())
+	maps.Copy(out, grantVerbs())
 	return out
 }
 
@@ -196,6 +197,25 @@ func contractVerbs() map[string]verb {
 		nameExportEvidence: method(maxSmall, func(ctx context.Context, a API, r recordRequest) (exportResult, error) {
 			file, err := a.ExportEvidence(ctx, r.ID)
 			return exportResult{file}, err
+		}),
+	}
+}
+
+// grantVerbs are those of sponsors and their accounts.
+func grantVerbs() map[string]verb {
+	return map[string]verb{
+		nameGrantGive: method(maxSmall, func(ctx context.Context, a API, r client.GrantRequest) (client.GrantResult, error) {
+			return a.GrantGive(ctx, r)
+		}),
+		nameGrantImport: method(maxSmall, func(ctx context.Context, a API, r exportResult) (client.GrantInfo, error) {
+			return a.GrantImport(ctx, r.File)
+		}),
+		nameGrantRevoke: method(maxSmall, func(ctx context.Context, a API, r recordRequest) (client.GrantInfo, error) {
+			return a.GrantRevoke(ctx, r.ID)
+		}),
+		nameGrants: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.GrantInfo, error) { return a.Grants(ctx) }),
+		nameGrantAudit: method(maxSmall, func(ctx context.Context, a API, r recordRequest) (client.LaneAudit, error) {
+			return a.GrantAudit(ctx, r.ID)
 		}),
 	}
 }

@@ -86,7 +86,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 3 not set up, 4 may work later (a nod
 	cmd.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON for programs")
 	cmd.AddCommand(
 		initCommand(o), upCommand(o), doctorCommand(o), versionCommand(o),
-		idCommand(o), contactCommand(o), relayCommand(o), marketCommand(o), walletCommand(o), contractCommand(o), usageCommand(o), auditCommand(o),
+		idCommand(o), contactCommand(o), relayCommand(o), marketCommand(o), walletCommand(o), contractCommand(o), grantCommand(o), usageCommand(o), auditCommand(o),
 		evidenceCommand(o), verifyCommand(o), recoverCommand(o),
 		sendCommand(o), inboxCommand(o), readCommand(o), listenCommand(o), outboxCommand(o), deleteCommand(o),
 	)
@@ -174,7 +174,7 @@ func exitCode(err error) int {
 	case code.Declined:
 		return 5
 	case code.NoFunds, code.NotEnoughCoins, code.LimitExceeded, code.PriceTooHigh, code.CapReached, code.AllowanceUsed,
-		code.DepositTooSmall, code.EscrowUsedUp:
+		code.DepositTooSmall, code.EscrowUsedUp, code.LaneCap, code.LaneDayCap:
 		return 6
 	default:
 		if c != code.Internal && c.Retryable() {

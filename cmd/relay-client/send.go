@@ -64,6 +64,7 @@ The worst case is printed: storage for the whole life of the message and --max-p
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&r.Grant, "grant", "", "pay by this grant of a sponsor, as grant list shows it")
 	f.StringArrayVar(&files, "attach", nil, "file to send with it (repeatable, 64 MiB in all)")
 	f.Var(&ttl, "ttl", "how long the relay keeps it, like 12h or 30d (default 30d)")
 	f.Uint16Var(&r.MaxPulls, "max-pulls", 0, "how often it may be read at your cost (0: three times)")

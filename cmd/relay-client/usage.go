@@ -45,6 +45,7 @@ func printUsage(w io.Writer, u client.UsageInfo) {
 		fmt.Fprintf(w, "  consistent  NO: %s\n", clean(u.Inconsistent))
 	}
 	printProven(w, u.Proven)
+	printLanes(w, u.Lanes)
 }
 
 func printRows(w io.Writer, rows []client.UsageRow) {

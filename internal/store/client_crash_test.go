@@ -148,8 +148,9 @@ func clientVerbs(t *testing.T, m *market) map[string]func() error {
 			})
 			return err
 		},
-		"SetValue": func() error { return m.c.SetValue(cctx, "name", []byte("value")) },
-		"CleanUp":  func() error { _, err := m.c.CleanUp(cctx, cnow+400*24*hourMs, 0); return err },
+		"SetValue":  func() error { return m.c.SetValue(cctx, "name", []byte("value")) },
+		"SaveGrant": func() error { return m.c.SaveGrant(cctx, HeldGrant{Digest: identity.Digest{8}, Relay: []byte("here")}) },
+		"CleanUp":   func() error { _, err := m.c.CleanUp(cctx, cnow+400*24*hourMs, 0); return err },
 	}
 }
 

@@ -36,6 +36,7 @@ import (
 //	'y' contract seq      payment                        'Y' contract  cumulative sum approved
 //	'v' digest            evidence
 //	'V' name              named value
+//	'l' grant             grant given or received
 const (
 	clientSent      = 's'
 	clientSentList  = 'S'
@@ -70,6 +71,7 @@ const (
 	clientApproved  = 'Y'
 	clientEvidence  = 'v'
 	clientValue     = 'V'
+	clientGrant     = 'l'
 )
 
 // The parties of pending statements.

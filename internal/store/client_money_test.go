@@ -207,3 +207,32 @@ func TestClientEvidenceChallengesScores(t *testing.T) {
 		t.Fatal("score or challenge")
 	}
 }
+
+// A grant is kept once, changed, and there after a crash; an audit of its contract finds it.
+func TestGrantsAreKept(t *testing.T) {
+	m := newMarket(t)
+	raw := val(usage.AccountGrant{
+		Header: m.head(m.me.Public(), m.relay.Public()), Contract: m.contract, Account: m.friend.Public(), Terms: identity.Digest{1}, CapMsat: 5, DayMsat: 5,
+	}.Encode())(t)
+	h := HeldGrant{Digest: identity.StatementDigest(identity.TypeAccountGrant, raw), Grant: val(identity.SignOne(m.me, raw))(t), Relay: []byte("here")}
+	for range 2 {
+		ok(t, m.c.SaveGrant(cctx, h))
+	}
+	raw = val(usage.AccountRevoke{Header: m.head(m.me.Public(), m.relay.Public()), Grant: h.Digest}.Encode())(t)
+	ended := val(identity.SignOne(m.me, raw))(t)
+	ok(t, m.c.ChangeGrant(cctx, h.Digest, func(k *HeldGrant) { k.Ended, k.Epoch = ended, [16]byte{3} }))
+	ok(t, m.c.SaveGrant(cctx, h)) // the file again changes nothing
+	coded(t, m.c.ChangeGrant(cctx, identity.Digest{1}, func(*HeldGrant) {}), code.UnknownGrant)
+	c := m.crash(t)
+	defer c.Close()
+	all := val(c.Grants(cctx))(t)
+	if len(all) != 1 || !all[0].Ended.Equal(ended) || all[0].Epoch != [16]byte{3} || string(all[0].Relay) != "here" {
+		t.Fatalf("%+v", all)
+	}
+	if p := val(c.AuditPapers(cctx, m.contract))(t); len(p.Grants) != 1 || !p.Grants[0].Revoked.Equal(ended) {
+		t.Fatalf("%+v", p.Grants)
+	}
+	if p := val(c.AuditPapers(cctx, usage.ContractID{99}))(t); len(p.Grants) != 0 {
+		t.Fatalf("%+v", p.Grants)
+	}
+}

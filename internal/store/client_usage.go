@@ -118,6 +118,7 @@ func (c *Client) Rows(ctx context.Context, id usage.ContractID, logEpoch uint32,
 // AuditPapers are the client's own papers on a contract, as usage.Reconcile wants them.
 type AuditPapers struct {
 	Orders  []usage.HeldOrder
+	Grants  []usage.HeldGrant
 	Acks    []identity.Signed
 	Deleted []identity.Signed
 	Seen    map[identity.Digest]identity.UnixMilli
@@ -135,6 +136,9 @@ func (c *Client) AuditPapers(ctx context.Context, id usage.ContractID) (AuditPap
 		}
 		return true, c.addOrder(ctx, digest, &p)
 	})
+	if err == nil {
+		p.Grants, err = c.grantsOn(ctx, id)
+	}
 	return p, err
 }
 

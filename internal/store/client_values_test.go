@@ -67,6 +67,9 @@ func FuzzClientValues(f *testing.F) {
 		if v, err := decodeEvidence(identity.Digest{}, raw); err == nil {
 			again(t, v.encode(), func(b []byte) error { _, err := decodeEvidence(identity.Digest{}, b); return err })
 		}
+		if v, err := decodeHeldGrant(identity.Digest{}, raw); err == nil {
+			again(t, v.encode(), func(b []byte) error { _, err := decodeHeldGrant(identity.Digest{}, b); return err })
+		}
 		if v, err := decodeSummary(raw); err == nil {
 			again(t, v.encode(), func(b []byte) error { _, err := decodeSummary(b); return err })
 		}
