@@ -61,7 +61,7 @@ var custody = []slot{one(identity.TypeRecord), one(identity.TypeStoreOrder), one
 var rules = [lastClass + 1]rule{
 	NoEvidence: {
 		name: "no-evidence", what: "a row of the log is billed without a valid order, request or deletion",
-		slots: []slot{maybe(identity.TypeRecord), one(identity.TypeUsageReport)}, minRows: 1, maxRows: 1, terms: true,
+		slots: []slot{maybe(identity.TypeRecord), maybe(identity.TypeAccountGrant), one(identity.TypeUsageReport)}, minRows: 1, maxRows: 1, terms: true,
 	},
 	Duplicate: {
 		name: "duplicate", what: "one order, request or deletion is billed twice",

@@ -100,6 +100,22 @@ var rowStories = []story{
 		u := w.report()
 		return w.proof(NoEvidence, &u, []uint64{0})
 	}},
+	{"an order by a grant for somebody else", NoEvidence, func(w *world, fraud bool) Proof {
+		h := w.newRecord(draft{to: "bob", size: 1000, ttl: day, pulls: 1})
+		raw, err := usage.AccountGrant{
+			Header: w.header("client", "relay"), Contract: w.id, Account: key("dora").Public(), Terms: w.terms.Digest(), Prices: w.terms.Prices,
+			CapMsat: 1, DayMsat: 1, NotAfter: 9,
+		}.Encode()
+		grant := w.sign("client", raw, err)
+		o := must(usage.DecodeStoreOrder(w.order(h).Statement))(w.t)
+		who := pick(fraud, "bob", "dora")
+		o.Header, o.Grant = w.header(who, "relay"), digestOf(grant)
+		if raw, err = o.Encode(); err == nil {
+			w.store(w.sign(who, raw, err), []identity.Signed{h})
+		}
+		u := w.report()
+		return w.proof(NoEvidence, &u, []uint64{0}, grant)
+	}},
 	{"a deletion by who is not the sender", NoEvidence, func(w *world, fraud bool) Proof {
 		k := w.served()
 		who := pick(fraud, "bob", "client")

@@ -46,6 +46,24 @@ func (h *history) Write(t *rapid.T) {
 	h.write(ds...)
 }
 
+// Sponsor lets dora order under a grant of the client's.
+func (h *history) Sponsor(t *rapid.T) {
+	raw, err := usage.AccountGrant{
+		Header: h.header("client", "relay"), Contract: h.id, Account: key("dora").Public(), Terms: h.terms.Digest(), Prices: h.terms.Prices,
+		CapMsat: 1, DayMsat: 1, NotAfter: 9,
+	}.Encode()
+	grant := h.sign("client", raw, err)
+	h.expire()
+	s := h.newRecord(draft{to: "bob", size: 77, ttl: day, pulls: 1})
+	o, err := usage.DecodeStoreOrder(h.order(s).Statement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Header, o.Grant = h.header("dora", "relay"), digestOf(grant)
+	raw, err = o.Encode()
+	h.store(h.sign("dora", raw, err), []identity.Signed{s})
+}
+
 func (h *history) pick(t *rapid.T) *kept {
 	if len(h.kept) == 0 {
 		t.Skip("nothing was ever kept")

@@ -76,24 +76,41 @@ func (c *papers) evidenceFault(u usage.VerifiedUsageReport, r usage.Row) (string
 	}
 	switch r.Kind {
 	case usage.RowWrite:
-		return orderFault(u, s, h)
+		return c.orderFault(u, s, h)
 	case usage.RowRead:
 		return c.requestFault(r, s, h)
 	}
 	return c.deleteFault(r, s, h)
 }
 
-func orderFault(u usage.VerifiedUsageReport, s identity.Signed, h identity.Header) (string, error) {
+func (c *papers) orderFault(u usage.VerifiedUsageReport, s identity.Signed, h identity.Header) (string, error) {
 	o, err := usage.DecodeStoreOrder(s.Statement)
 	switch {
 	case err != nil:
 		return unread(h, err)
 	case o.Contract != u.Contract || o.Terms != u.Terms:
 		return "the order is for another contract", nil
-	case h.From != u.To && !o.Grant.IsZero(): // that a grant was never given, nothing can show
-		return "", unproven("the order is by %s under a grant", h.From.Name())
+	case !o.Grant.IsZero():
+		return c.grantFault(u, o)
 	case h.From != u.To:
 		return "the order is by " + h.From.Name() + ", who is not the contract's client", nil
+	}
+	return "", nil
+}
+
+// errGrant is that nothing can be said of an order without the grant that it names.
+var errGrant = unproven("the order names a grant, which is not shown")
+
+// grantFault: who has a grant of the contract's client may order; whether it was revoked or used up is not
+// judged.
+func (c *papers) grantFault(u usage.VerifiedUsageReport, o usage.StoreOrder) (string, error) {
+	switch g := c.grant; {
+	case g == nil || g.Digest() != o.Grant:
+		return "", errGrant
+	case g.From != u.To || g.Contract != u.Contract || g.To != u.From:
+		return "the grant that the order names is not the client's for this contract", nil
+	case g.Account != o.From:
+		return "the grant that the order names is for " + g.Account.Name() + ", the order is by " + o.From.Name(), nil
 	}
 	return "", nil
 }
@@ -247,7 +264,7 @@ func (c *papers) bytesOf(u usage.VerifiedUsageReport, r usage.Row) (uint64, stri
 		}
 		return c.record.StoredBytes() + usage.RecordOverhead, "the record", nil
 	}
-	if why, err := c.evidenceFault(u, r); why != "" || err != nil {
+	if why, err := c.evidenceFault(u, r); why != "" || err != nil && err != errGrant {
 		return 0, "", unproven("the statement in row %d does not hold", r.Index)
 	}
 	s, _, err := evidenceOf(r)

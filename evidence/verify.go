@@ -83,6 +83,7 @@ type papers struct {
 	order   *usage.VerifiedStoreOrder
 	receipt *usage.VerifiedReceipt
 	gone    *usage.VerifiedDeleteReceipt
+	grant   *usage.VerifiedAccountGrant
 	request *usage.VerifiedReadRequest
 	denial  *usage.VerifiedDenial
 	reports []usage.VerifiedUsageReport
@@ -158,6 +159,9 @@ func (c *papers) take(s identity.Signed, v identity.Verdict) (err error) {
 	case identity.TypeDeleteReceipt:
 		x, err := usage.OpenDeleteReceiptVerified(s, v)
 		return keep(&c.gone, x, err)
+	case identity.TypeAccountGrant:
+		x, err := usage.OpenAccountGrantVerified(s, v)
+		return keep(&c.grant, x, err)
 	case identity.TypeReadRequest:
 		x, err := usage.OpenReadRequestVerified(s, v)
 		return keep(&c.request, x, err)

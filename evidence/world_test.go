@@ -187,6 +187,7 @@ func (w *world) store(order identity.Signed, headers []identity.Signed) []*kept 
 		Header: w.header("relay", "client"), Order: digestOf(order), StoredBytes: o.TotalBytes, Arrival: w.arrival + 1, AcceptedMs: w.now,
 		ServiceUntil: until, WorstMsat: 1, Contract: w.id, LogEpoch: w.state.Epoch, RowIndex: w.state.Size, Terms: o.Terms, StoreEpoch: w.epoch,
 	}
+	n.To = o.From
 	raw, err := n.Encode()
 	receipt := must(usage.OpenReceipt(w.sign("relay", raw, err)))(w.t)
 	if !w.id.IsZero() {
