@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,6 +39,9 @@ func grantGive(o *options) *cobra.Command {
 reserved than is used in the end. The grant ends with the contract unless --until says earlier, or when you revoke it.`,
 		Example: "  relay-client grant give --contract 3f9c --to bob --cap 5000 --per-day 500 bob.grant",
 		RunE: func(cmd *cobra.Command, given []string) error {
+			if contract == "" || to == "" || limit == 0 {
+				return usageError(cmd, errors.New("--contract, --to and --cap are needed"))
+			}
 			return o.onContract(cmd, contract, func(ctx context.Context, s *session, id usage.ContractID) error {
 				all, err := usage.Sat(limit).Msat()
 				if err != nil {
@@ -67,9 +71,6 @@ reserved than is used in the end. The grant ends with the contract unless --unti
 	f.Var(&limit, "cap", "the most that all of it may ever cost, in sat")
 	f.Var(&day, "per-day", "the most that may be ordered a day (UTC), in sat; not given: as --cap")
 	f.Uint32Var(&until, "until", 0, "last block at which orders are taken; 0: the contract's expiry")
-	for _, name := range []string{"contract", "to", "cap"} {
-		_ = cmd.MarkFlagRequired(name)
-	}
 	return cmd
 }
 
