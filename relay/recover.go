@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"relaymarket/identity"
 	"relaymarket/internal/code"
@@ -18,6 +19,9 @@ func Recover(o Options) (err error) {
 	if err := o.Config.check(); err != nil {
 		return code.Wrap(code.BadConfig, err, "configuration")
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	network, err := identity.ParseNetwork(o.Config.Network)
 	if err != nil {
 		return code.Wrap(code.BadConfig, err, "network")
@@ -26,5 +30,5 @@ func Recover(o Options) (err error) {
 	if s.home, err = home.Open(o.Dir, network, o.Passphrase); err != nil {
 		return err
 	}
-	return errors.Join(store.RecoverRelay(s.storeOptions()), s.home.Close())
+	return errors.Join(store.RecoverRelay(s.storeOptions(), unixMilli(o.Now())), s.home.Close())
 }

@@ -295,7 +295,7 @@ func TestRecoverBeginsNewEpochs(t *testing.T) {
 	w.close()
 	o := w.options()
 	o.Dir, o.FS, o.Rand = "store", w.fs, nil
-	w.must(RecoverRelay(o))
+	w.must(RecoverRelay(o, w.now))
 	w.open()
 	if w.r.StoreEpoch() == before {
 		t.Fatal("the store_epoch is the same")
@@ -303,11 +303,22 @@ func TestRecoverBeginsNewEpochs(t *testing.T) {
 	w.do(w.request(r))
 	acc, err := w.r.Account(ctx, a.Contract)
 	w.must(err)
-	if acc.LogEpoch != 1 || acc.Rows != 2 {
+	if acc.LogEpoch != uint32(w.now/1000) || acc.Rows != 2 {
 		t.Fatalf("%+v", acc)
+	}
+	seq, err := w.r.NextOfferSequence(ctx)
+	w.must(err)
+	if seq <= uint64(w.now) {
+		t.Fatalf("an offer after the restore has number %d, which may be in use", seq)
 	}
 	_, err = w.r.MakeReport(ctx, w.now, a.Contract, Tip{})
 	w.must(err)
+	w.close()
+	w.must(RecoverRelay(o, w.now)) // again within the second, or with a clock that stands
+	w.open()
+	if acc, err = w.r.Account(ctx, a.Contract); err != nil || acc.LogEpoch != uint32(w.now/1000)+1 {
+		t.Fatalf("%+v %v", acc, err)
+	}
 	w.close()
 }
 
