@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"relaymarket/broadcast"
+	"relaymarket/evidence"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/message"
@@ -381,8 +382,18 @@ func TestOfferThatContradictsItselfOrChanges(t *testing.T) {
 	if err := learn(r.offer(3, 600)); code.Of(err) != code.Conflict {
 		t.Fatalf("two offers with one number: %v", err)
 	}
-	if e, err := a.Evidence(t.Context()); err != nil || len(e) != 2 {
-		t.Fatalf("%d papers: %v", len(e), err)
+	papers, err := a.store.Evidence(t.Context()) // both offers, and the proof that they make together
+	if err != nil || len(papers) != 3 {
+		t.Fatalf("%d papers: %v", len(papers), err)
+	}
+	proven := 0
+	for _, e := range papers {
+		if f, err := evidence.VerifyFile(e.Bytes); err == nil && f.Class == evidence.TwoOffers && f.Culprit == r.ref.Key {
+			proven++
+		}
+	}
+	if proven != 1 {
+		t.Fatalf("%d of the papers prove it", proven)
 	}
 	q := OpenRequest{Relay: r.ref.Key, Offer: first.Digest()}
 	if o, err := a.offerFrom(t.Context(), q); err != nil || o.Digest() != first.Digest() {
