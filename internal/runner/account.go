@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"slices"
 	"time"
 
 	"relaymarket/contract"
@@ -30,21 +31,54 @@ func (r *Runner) account(c contract.Contract) *store.AccountTerms {
 	}
 }
 
-// earned is the trust that a client has earned in other contracts, for a new one: the most that it has paid
-// for use in one of them; nothing if it has ever left a payment out. Only what the chain holds counts.
-func (r *Runner) earned(nonce contract.Nonce, client identity.PublicKey) usage.Sat {
-	var most usage.Sat
-	for _, c := range r.Contracts() {
-		if c.Peer() != client || c.Nonce() == nonce || !proven(c.State()) {
-			continue
-		}
-		f := c.Funds()
-		if f.Step != 0 || !c.State().Live() && c.Asked().Amount > max(f.Paid, f.Final) {
+// earned is the trust that a client has earned in other contracts, for a new one that everybody gets with so much credit:
+// the most that it has paid for use in one of them, less what is lent on it already; nothing while a payment is left out.
+// What one contract has earned is so lent to one other at a time, and a renewal loses nothing by it: the
+// contract that has earned it does not count against itself.
+func (r *Runner) earned(nonce contract.Nonce, client identity.PublicKey, start usage.Sat) (most usage.Sat) {
+	others := slices.DeleteFunc(r.Of(client), func(c contract.Contract) bool { return c.Nonce() == nonce })
+	var lent usage.Sat
+	for _, c := range others {
+		var err error
+		if lent, err = lent.Add(lentTo(c, start)); err != nil || leftOut(c) {
 			return 0
 		}
-		most = max(most, f.Paid-min(f.Paid, f.ContractPrice))
+	}
+	for _, c := range others {
+		trust := paidForUse(c)
+		most = max(most, trust-min(trust, lent-lentTo(c, start)))
 	}
 	return most
+}
+
+// lentTo is what a contract that is not over began with beyond the credit that everybody gets.
+func lentTo(c contract.Contract, start usage.Sat) usage.Sat {
+	if c.State().Over() {
+		return 0
+	}
+	t := c.Terms()
+	credit := t.CreditLimit - min(t.CreditLimit, t.CreditToEarn)
+	return credit - min(credit, start)
+}
+
+// paidForUse is what a client has paid for use in a contract whose funding the chain holds, or held; nothing where it has
+// taken the escrow back.
+func paidForUse(c contract.Contract) usage.Sat {
+	spend, _, spent := c.Spend()
+	if !proven(c.State()) || spent && spend.Kind != contract.SpendSettlement && spend.Kind != contract.SpendClose {
+		return 0
+	}
+	return c.Paid() - min(c.Paid(), c.Terms().ContractPrice)
+}
+
+// leftOut tells whether a payment is missing: there is a notice of it, or it was asked for and can be paid no more, whatever
+// the client has brought the contract to. A close that this relay has signed leaves nothing out.
+func leftOut(c contract.Contract) bool {
+	f := c.Funds()
+	if spend, _, spent := c.Spend(); f.Step == contract.StepNone && spent && spend.Kind == contract.SpendClose {
+		return false
+	}
+	return f.Step != contract.StepNone || !c.Payable() && c.Asked().Amount > max(f.Paid, f.Final)
 }
 
 // proven tells whether a contract in a state has, or had, its funding deep in the chain.

@@ -294,9 +294,10 @@ func (r *Runner) accept(ctx context.Context, nonce contract.Nonce, v contract.Ve
 	if err != nil {
 		return nil, err
 	}
+	start := offer.CreditLimit - min(offer.CreditLimit, offer.CreditToEarn)
 	e := contract.Accept{
 		Message: v, Offer: offer, Coins: views, Key: contract.KeyOf(a.key), KeyUsed: r.keyUsed(nonce, m.ClientKey),
-		Earned: r.earned(nonce, v.Header().From), Payout: payout, Tip: r.Tip(), Stamp: a.stamp,
+		Earned: r.earned(nonce, v.Header().From, start), Payout: payout, Tip: r.Tip(), Stamp: a.stamp,
 	}
 	if !known {
 		e.Backing, err = r.backing(ctx, nonce, offer, m)
