@@ -409,6 +409,13 @@ var headStories = []story{
 		m := w.message("relay", &contract.ServerAddInputs{Common: w.common("relay", "client"), Terms: must(t.Encode())(w.t), Tx: make([]byte, 60), Contract: w.id})
 		return Proof{Class: DishonouredOffer, Statements: []identity.Signed{o.Signed(), m}}
 	}},
+	{"terms with more credit to earn than the offer, or with less", DishonouredOffer, func(w *world, fraud bool) Proof {
+		o := w.offer(4, func(o *broadcast.Offer) { o.CreditToEarn = 1_000 })
+		t := w.terms
+		t.Offer, t.ContractPrice, t.CreditToEarn = o.Digest(), o.ContractPrice, pick[usage.Sat](fraud, 1_001, 400)
+		m := w.message("relay", &contract.ServerAddInputs{Common: w.common("relay", "client"), Terms: must(t.Encode())(w.t), Tx: make([]byte, 60), Contract: w.id})
+		return Proof{Class: DishonouredOffer, Statements: []identity.Signed{o.Signed(), m}}
+	}},
 	{"a refusal because of the price", DishonouredOffer, func(w *world, fraud bool) Proof {
 		o := w.offer(4, nil)
 		m := w.message("client", &contract.Open{

@@ -79,8 +79,8 @@ func otherTerms(f *Finding, o broadcast.VerifiedOffer, m *contract.ServerAddInpu
 		return unproven("the terms name another offer")
 	case t.Prices != o.Prices || t.ContractPrice != o.ContractPrice:
 		f.What = "the relay signed other prices than those of the offer that the terms name"
-	case t.CreditLimit != o.CreditLimit || t.SettleFeeRate != o.SettleFeeRate || t.Depth != o.FundingDepth:
-		f.What = "the relay signed another credit limit, settlement fee rate or depth than those of the offer that the terms name"
+	case t.CreditLimit != o.CreditLimit || t.CreditToEarn > o.CreditToEarn || t.SettleFeeRate != o.SettleFeeRate || t.Depth != o.FundingDepth:
+		f.What = "the relay signed another credit limit, more credit to earn, another settlement fee rate or depth than those of the offer that the terms name"
 	default:
 		return unproven("the terms are those of the offer")
 	}
