@@ -8,17 +8,19 @@ type Type uint16
 
 // The statements of the protocol. PROTOCOL.md lists them with their fields.
 const (
-	TypeRecord          Type = 1
-	TypeStoreOrder      Type = 2
-	TypeReceipt         Type = 3
-	TypeReadRequest     Type = 4
-	TypeAcknowledgement Type = 5
-	TypeDelete          Type = 6
-	TypeDeleteReceipt   Type = 7
-	TypeDenial          Type = 8
-	TypeUsageReport     Type = 9
-	TypeDissent         Type = 10
-	TypeGrantReceipt    Type = 15
+	TypeRecord           Type = 1
+	TypeStoreOrder       Type = 2
+	TypeReceipt          Type = 3
+	TypeReadRequest      Type = 4
+	TypeAcknowledgement  Type = 5
+	TypeDelete           Type = 6
+	TypeDeleteReceipt    Type = 7
+	TypeDenial           Type = 8
+	TypeUsageReport      Type = 9
+	TypeDissent          Type = 10
+	TypeStorageChallenge Type = 11
+	TypeStorageProof     Type = 12
+	TypeGrantReceipt     Type = 15
 
 	TypeServerBroadcast Type = 16
 	TypeIdentity        Type = 17
@@ -73,6 +75,8 @@ var typeTable = []TypeInfo{
 	{TypeDenial, "denial", "relay", "requester", ToParty, 4096},
 	{TypeUsageReport, "usageReport", "relay", "client", ToParty, 8192},
 	{TypeDissent, "dissent", "client", "relay", ToParty, 65536},
+	{TypeStorageChallenge, "storageChallenge", "sender", "relay", ToParty, 256},
+	{TypeStorageProof, "storageProof", "relay", "sender", ToParty, 1024},
 	{TypeGrantReceipt, "grantReceipt", "relay", "sponsor", ToParty, 512},
 	{TypeServerBroadcast, "serverBroadcast", "relay", "nobody", ToNobody, 8192},
 	{TypeIdentity, "identity", "owner", "nobody", ToNobody, 16384},

@@ -10,6 +10,7 @@ import (
 	"relaymarket/internal/message"
 	"relaymarket/internal/session"
 	"relaymarket/internal/store"
+	"relaymarket/records"
 	"relaymarket/usage"
 )
 
@@ -57,6 +58,8 @@ func weight(m message.Message) int64 {
 		for _, b := range slices.Concat(m.Bundles, m.Contents) {
 			n += len(b)
 		}
+	case *message.Challenge:
+		n = len(m.Challenges) + records.MaxContent // one content at a time is hashed
 	case *message.Delete:
 		n = len(m.Deletes)
 	case *message.Acknowledge:
@@ -79,6 +82,8 @@ func (s *Server) dispatch(ctx context.Context, sess *session.Server, r session.R
 		return s.write(ctx, by, m)
 	case *message.Read:
 		return s.read(ctx, sess, r.ID, m)
+	case *message.Challenge:
+		return s.challenge(ctx, sess, m)
 	case *message.Inventory:
 		return s.inventory(ctx, by, m)
 	case *message.Listen:

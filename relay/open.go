@@ -162,7 +162,7 @@ func homeHint(h message.Homes, i int) store.Shard {
 
 // deletes opens delete statements; a bad one spoils only itself.
 func (o *opener) deletes(m *message.Delete, by identity.PublicKey, now identity.UnixMilli) ([]store.Op, []error, error) {
-	return openEach(o, m.Deletes, func(i int, s identity.Signed, v identity.Verdict) (store.Op, error) {
+	return openEach(o, m.Deletes, int(o.limits.MaxPage), func(i int, s identity.Signed, v identity.Verdict) (store.Op, error) {
 		d, err := usage.OpenDeleteVerified(s, v)
 		if err != nil {
 			return nil, err
@@ -173,7 +173,7 @@ func (o *opener) deletes(m *message.Delete, by identity.PublicKey, now identity.
 
 // acks opens delivery acknowledgements; a bad one spoils only itself.
 func (o *opener) acks(m *message.Acknowledge, by identity.PublicKey, now identity.UnixMilli) ([]store.Op, []error, error) {
-	return openEach(o, m.Acks, func(i int, s identity.Signed, v identity.Verdict) (store.Op, error) {
+	return openEach(o, m.Acks, int(o.limits.MaxPage), func(i int, s identity.Signed, v identity.Verdict) (store.Op, error) {
 		a, err := usage.OpenAcknowledgementVerified(s, v)
 		if err != nil {
 			return nil, err
@@ -186,8 +186,8 @@ func (o *opener) acks(m *message.Acknowledge, by identity.PublicKey, now identit
 }
 
 // openEach opens the statements of a bundle one by one. Where errs[i] is set, ops[i] is nil.
-func openEach(o *opener, raw []byte, open func(int, identity.Signed, identity.Verdict) (store.Op, error)) (ops []store.Op, errs []error, err error) {
-	all, err := o.bundle(raw, int(o.limits.MaxPage))
+func openEach(o *opener, raw []byte, most int, open func(int, identity.Signed, identity.Verdict) (store.Op, error)) (ops []store.Op, errs []error, err error) {
+	all, err := o.bundle(raw, most)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -94,6 +94,14 @@ func (d Denial) Answers(r VerifiedReadRequest) error {
 	return nil
 }
 
+// AnswersChallenge is Answers for a challenge.
+func (d Denial) AnswersChallenge(c VerifiedStorageChallenge) error {
+	if d.Network != c.Network || d.From != c.To || d.To != c.From || d.Request != c.Digest() || d.Record != c.Record {
+		return code.New(code.Conflict, "the denial answers another challenge")
+	}
+	return nil
+}
+
 // VerifiedDenial is a denial whose signature held.
 type VerifiedDenial struct {
 	Denial

@@ -4,7 +4,6 @@ import (
 	"relaymarket/identity"
 	"relaymarket/internal/code"
 	"relaymarket/internal/codec"
-	"relaymarket/records"
 )
 
 // MaxRequestLife is the longest time, in milliseconds, for which a read request can be valid.
@@ -60,16 +59,11 @@ type VerifiedReadRequest struct {
 // a record, so who is not its receiver can only show statements of records that do not exist.
 // Errors carry code Malformed or Forbidden.
 func (r VerifiedReadRequest) CheckEntitled(statement []byte) error {
-	h, err := records.DecodeHeader(statement)
-	switch {
-	case err != nil:
-		return err
-	case h.Network != r.Network || identity.StatementDigest(identity.TypeRecord, statement) != r.Record:
-		return code.New(code.Malformed, "the statement that is shown is not that of record %s", r.Record.Short())
-	case h.To != r.From:
+	h, err := shown(r.Network, r.Record, statement)
+	if err == nil && h.To != r.From {
 		return code.New(code.Forbidden, "record %s is for another identity than the request's signer", r.Record.Short())
 	}
-	return nil
+	return err
 }
 
 // OpenReadRequest decodes and verifies.

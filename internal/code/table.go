@@ -206,6 +206,10 @@ const (
 	CollateralUnavailable Code = 159
 	// NotProven: what the file claims does not follow from its bytes, so it shows nothing against anybody.
 	NotProven Code = 160
+	// ContentDamaged: the relay has the record and not its whole content. It is unsigned, so it is noticed and not proven.
+	ContentDamaged Code = 165
+	// ChallengesUsed: as many challenges as a relay answers to one identity in a day were asked.
+	ChallengesUsed Code = 166
 )
 
 // table is the registry; All and PROTOCOL.md show it.
@@ -312,4 +316,6 @@ var table = []Entry{
 	{CollateralTooLarge, "collateral_too_large", false, "ask for no more collateral than the relay's offer has, and no more than you deposit"},
 	{CollateralUnavailable, "collateral_unavailable", true, "the relay has no coins free for that collateral now; ask for less or none, or later"},
 	{NotProven, "not_proven", false, "what the file claims does not follow from its bytes, so it shows nothing against anybody"},
+	{ContentDamaged, "content_damaged", false, "the relay has the record but not its whole content; store it elsewhere too, and ask for a read, which it must answer"},
+	{ChallengesUsed, "challenges_used", true, "the relay answers no more challenges today; wait for tomorrow (UTC)"},
 }

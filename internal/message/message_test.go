@@ -33,6 +33,8 @@ func samples() []Message {
 		&Error{code.Busy, "wait", 3}, &Error{Code: 65535}, &Ping{}, &Ping{1}, &Pong{1, 2}, &OK{}, &Cancel{1},
 		&Write{[][]byte{{1}, {2}}, [][]byte{{}, {3}}}, &Written{[]byte{1}},
 		&Read{[]byte{1}, NewHomes(1, 512), 4096, [][]byte{{1}, {}}}, &ReadData{1, []byte{2}, 3, []byte{4}, true, []byte{5}, true}, &ReadData{},
+		&Challenge{[]byte{1}, NewHomes(1), [][]byte{{1}, {}}},
+		&Challenged{Answers: [][]byte{{1}, {}}, Chunks: [][]byte{{2}, {}}, Results: results},
 		&Inventory{RoleSender, 1, 2, 3}, &InventoryPage{Rows: []Row{row, row}, Through: 1, More: true, StoreEpoch: [16]byte{2}},
 		&Listen{1}, &ListenEvent{Rows: []Row{row}, Through: 1, More: true}, &ListenEvent{},
 		&Delete{[]byte{1}, NewHomes(3)}, &Deleted{Receipts: receipts, Results: results},
@@ -170,6 +172,9 @@ func TestEncodeRefuses(t *testing.T) {
 		"error not utf8":    &Error{Code: 1, Text: "\xff"},
 		"error too long":    &Error{Code: 1, Text: strings.Repeat("x", MaxText+1)},
 		"no statement":      &Contract{},
+		"half a home more":  &Challenge{Challenges: []byte{1}, Homes: Homes{1}},
+		"uneven answers":    &Challenged{Answers: [][]byte{{1}}, Chunks: [][]byte{{}, {}}, Results: []Result{{}}},
+		"long chunk":        &Challenged{Answers: [][]byte{{1}}, Chunks: [][]byte{make([]byte, 4097)}, Results: []Result{{}}},
 	} {
 		if _, err := Encode(1, m); code.Of(err) != code.Malformed {
 			t.Errorf("%s: %v", name, err)

@@ -40,6 +40,8 @@ const (
 	TypeGranted       Type = 33
 	TypeRequestLane   Type = 34
 	TypeLane          Type = 35
+	TypeChallenge     Type = 36
+	TypeChallenged    Type = 37
 	TypeContract      Type = 40
 	TypeCancel        Type = 41
 )
@@ -118,6 +120,8 @@ var table = []Info{
 	{Type: TypeGranted, Name: "granted", From: FromRelay, make: empty[Granted]},
 	{Type: TypeRequestLane, Name: "requestLane", From: FromClient, Answers: []Type{TypeLane}, make: empty[RequestLane]},
 	{Type: TypeLane, Name: "lane", From: FromRelay, make: empty[Lane]},
+	{Type: TypeChallenge, Name: "challenge", From: FromClient, Answers: []Type{TypeChallenged}, make: empty[Challenge]},
+	{Type: TypeChallenged, Name: "challenged", From: FromRelay, make: empty[Challenged]},
 	{Type: TypeContract, Name: "contract", From: FromEither, Answers: []Type{TypeContract, TypeOK}, make: empty[Contract]},
 	{Type: TypeCancel, Name: "cancel", From: FromClient, Answers: []Type{TypeOK}, make: empty[Cancel]},
 }

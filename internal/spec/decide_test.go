@@ -61,6 +61,10 @@ func openAny(s identity.Signed) (identity.Header, error) {
 		_, err = usage.OpenUsageReport(s)
 	case identity.TypeDissent:
 		_, err = usage.OpenDissent(s)
+	case identity.TypeStorageChallenge:
+		_, err = usage.OpenStorageChallenge(s)
+	case identity.TypeStorageProof:
+		_, err = usage.OpenStorageProof(s)
 	case identity.TypeAccountGrant:
 		_, err = usage.OpenAccountGrant(s)
 	case identity.TypeAccountRevoke:

@@ -71,6 +71,8 @@ func (m *maker) messages() []message.Message {
 			Grant: g["accountGrant"].Bytes(), Revoke: g["accountRevoke"].Bytes(), Open: true, LiveBytes: 1, ByteSeconds: [16]byte{15: 2}, Egress: 3,
 			OwedMsat: 4, ReservedMsat: 5, DayMsat: 6, Rows: [][]byte{entry}, More: true,
 		},
+		&message.Challenge{Challenges: one("alice", g["storageChallenge"]), Homes: message.NewHomes(42), Statements: [][]byte{g["record"].Statement}},
+		&message.Challenged{Answers: [][]byte{g["storageProof"].Bytes(), {}}, Chunks: [][]byte{[]byte("chunk"), {}}, Results: results},
 		&message.Contract{Statement: tell(m.t).all[0].Bytes()}, &message.Cancel{ID: 12},
 	}
 }

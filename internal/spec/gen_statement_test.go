@@ -175,7 +175,7 @@ func (m *maker) streams(raw []byte, proof identity.Proof) {
 		{"header-only", "malformed", "a record without a body", raw[:106]},
 		{"too-short", "malformed", "a header without its last byte", raw[:105]},
 		{"too-large", "too_large", "a record of more than 512 bytes", append(bytes.Clone(raw), make([]byte, 400)...)},
-		{"unknown-type", "malformed", "statement type 11", with(fs, 0, []byte{0, 11})},
+		{"unknown-type", "malformed", "statement type 14", with(fs, 0, []byte{0, 14})},
 		{"unknown-network", "wrong_network", "a network that does not exist", with(fs, 2, []byte{1, 2, 3, 4})},
 		{"no-signer", "malformed", "from is zero", with(fs, 4, make([]byte, 32))},
 		{"no-addressee", "malformed", "a record to nobody", with(fs, 6, make([]byte, 32))},

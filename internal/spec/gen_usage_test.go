@@ -67,6 +67,12 @@ func (m *maker) goodBodies() map[string]identity.Signed {
 		Header: head("alice", "relay", "dissent"), Report: identity.Tagged("spec/report"),
 		Rows: []usage.DissentRow{{Index: 3, Class: usage.ClassNoEvidence}, {Index: 9, Class: usage.ClassPulls}},
 	}
+	challenge := usage.StorageChallenge{Header: head("alice", "relay", "challenge"), Record: record, Nonce: [32]byte{3}, NotAfter: now + 600_000}
+	challenged := m.sign("alice", val(challenge.Encode())(m))
+	shown := usage.StorageProof{
+		Header: head("relay", "alice", "proof"), Challenge: identity.StatementDigest(identity.TypeStorageChallenge, challenged.Statement), Record: record,
+		ChunkHash: identity.Tagged("spec/chunk"), AsOf: 1_790_000_000_000_300, AsOfMs: now + 400, StoreEpoch: [16]byte{7}, Path: []identity.Digest{identity.Tagged("spec/path")},
+	}
 	grant := usage.AccountGrant{
 		Header: head("alice", "relay", "grant"), Contract: contractID, Account: key("bob").Public(), Terms: termsID, Prices: dear,
 		CapMsat: 50_000_000, DayMsat: 5_000_000, NotBefore: 200, NotAfter: 4_600,
@@ -81,6 +87,7 @@ func (m *maker) goodBodies() map[string]identity.Signed {
 	byGrant := val(usage.DecodeStoreOrder(order.Statement))(m)
 	byGrant.Header, byGrant.Grant = head("bob", "relay", "order by a grant"), revoke.Grant
 	return map[string]identity.Signed{
+		"storageChallenge": challenged, "storageProof": m.sign("relay", val(shown.Encode())(m)),
 		"accountGrant": given, "accountRevoke": revoked, "grantReceipt": m.sign("relay", val(done.Encode())(m)),
 		"storeOrder-by-a-grant": m.sign("bob", val(byGrant.Encode())(m)),
 		"record":                m.batch()[0], "storeOrder": order, "receipt": m.receipt(nil), "readRequest": asked,

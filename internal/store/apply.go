@@ -64,6 +64,8 @@ func (t *tx) dispatch(op Op, s *step) (Outcome, error) {
 		return t.write(op, s)
 	case ReadOp:
 		return t.read(op, s)
+	case ChallengeOp:
+		return t.challenge(op, s)
 	case DeleteOp:
 		return t.deleteRecord(op, s)
 	case AckOp:

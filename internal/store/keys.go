@@ -64,6 +64,7 @@ const (
 	inOrder   = 'o' // order digest: its receipt
 	inRequest = 's' // request digest: what it was answered
 	inFree    = 'f' // payer: free allowance used on one day
+	inAsked   = 'v' // challenger: challenges of one day
 	inDay     = 'g' // grant: max_msat of its orders of one day
 	inRef     = 'y' // key outside of the bucket that goes with it
 )
@@ -200,6 +201,8 @@ func contentKey(p place, piece uint16) []byte {
 func orderKey(b Bucket, order identity.Digest) []byte     { return bucketed32(b, inOrder, order) }
 func requestKey(b Bucket, request identity.Digest) []byte { return bucketed32(b, inRequest, request) }
 func freeKey(b Bucket, payer identity.PublicKey) []byte   { return bucketed32(b, inFree, payer) }
+
+func challengesKey(b Bucket, by identity.PublicKey) []byte { return bucketed32(b, inAsked, by) }
 
 func dayKey(b Bucket, grant identity.Digest) []byte { return bucketed32(b, inDay, grant) }
 

@@ -6,8 +6,8 @@ import (
 	"relaymarket/usage"
 )
 
-// Op is a verified operation for Relay.Apply: a WriteOp, ReadOp, DeleteOp, AckOp,
-// IdentityOp, GrantOp or RevokeOp.
+// Op is a verified operation for Relay.Apply: a WriteOp, ReadOp, ChallengeOp, DeleteOp,
+// AckOp, IdentityOp, GrantOp or RevokeOp.
 type Op interface{ op() }
 
 // Shard is a home shard as it travels: a hint beside statements that name only a digest. A
@@ -61,7 +61,7 @@ type Outcome struct {
 	// Err is a coded error; nothing of the operation was stored then.
 	Err error
 	// Statement is the unsigned body of the answer, ready to be signed: the receipt
-	// (WriteOp), the denial (ReadOp without Grant), the delete receipt (DeleteOp, and AckOp
+	// (WriteOp), the denial (ReadOp and ChallengeOp without Grant), the delete receipt (DeleteOp, and AckOp
 	// if it deleted), the grant receipt (GrantOp, RevokeOp). The same operation gets the same body again.
 	Statement []byte
 	// Repeat tells that this very operation had been done before and was not charged again.
@@ -84,6 +84,9 @@ type Grant struct {
 	Header identity.Signed
 	Size   uint32 // content bytes in all; serve from the request's offset
 	place  place
+	// AsOf and AsOfMs are, of a challenge, the durable watermark before the lookup and its time.
+	AsOf   usage.Arrival
+	AsOfMs identity.UnixMilli
 }
 
 // InboxRow is one row of an inventory.

@@ -116,6 +116,19 @@ func (v *stored) grant() *Grant {
 
 // refusal says why a record cannot be read although it is here; 0 if it can.
 func (t *tx) refusal(v *stored, reader identity.PublicKey) (usage.Reason, []identity.Digest, error) {
+	if reason, evidence, err := t.ended(v, reader); reason != 0 || err != nil {
+		return reason, evidence, err
+	}
+	used, err := t.pulls(v)
+	if err != nil || used < uint64(v.MaxPulls) {
+		return 0, nil, err
+	}
+	evidence, err := t.pullEvidence(v)
+	return usage.ReasonCap, evidence, err
+}
+
+// ended is refusal without the pulls, which a challenge does not use.
+func (t *tx) ended(v *stored, reader identity.PublicKey) (usage.Reason, []identity.Digest, error) {
 	switch {
 	case len(v.deleted) > 0:
 		d, err := signedDigest(v.deleted)
@@ -138,12 +151,7 @@ func (t *tx) refusal(v *stored, reader identity.PublicKey) (usage.Reason, []iden
 			return usage.ReasonSuspended, l.closing(), nil
 		}
 	}
-	used, err := t.pulls(v)
-	if err != nil || used < uint64(v.MaxPulls) {
-		return 0, nil, err
-	}
-	evidence, err := t.pullEvidence(v)
-	return usage.ReasonCap, evidence, err
+	return 0, nil, nil
 }
 
 // signedDigest is the digest of a kept statement.
@@ -232,12 +240,16 @@ func (t *tx) digestsAt(shard uint8, keys [][]byte) ([]identity.Digest, error) {
 // deny makes the body of a denial. It speaks of what was durable before the lookup.
 func (t *tx) deny(op ReadOp, reason usage.Reason, evidence []identity.Digest) (answered, Outcome, error) {
 	q := op.Request
-	body, err := usage.Denial{
-		Header:  t.answer(identity.TypeDenial, q.From, serial("denial-serial", q.Digest())),
-		Request: q.Digest(), Record: q.Record, Reason: reason, AsOf: t.asOf, AsOfMs: t.now,
+	body, err := t.denial(q.Digest(), q.Record, q.From, reason, evidence)
+	return answered{denial: body, record: q.Record}, Outcome{Statement: body}, err
+}
+
+func (t *tx) denial(request, record identity.Digest, to identity.PublicKey, reason usage.Reason, evidence []identity.Digest) ([]byte, error) {
+	return usage.Denial{
+		Header:  t.answer(identity.TypeDenial, to, serial("denial-serial", request)),
+		Request: request, Record: record, Reason: reason, AsOf: t.asOf, AsOfMs: t.now,
 		StoreEpoch: t.header.epoch, Evidence: evidence,
 	}.Encode()
-	return answered{denial: body, record: q.Record}, Outcome{Statement: body}, err
 }
 
 // pull uses one pull of the record and appends the READ row to the log of its payer.
