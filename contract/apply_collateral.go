@@ -130,11 +130,16 @@ func (c *Contract) withdraws() bool {
 	return len(c.cancel) > 0 || c.overdueFunding() || c.stage == stageOffered && !c.facts.fundingSeen && c.openingLate()
 }
 
-// withdraw is the double spend of the relay's coins, signed anew where the fee rate has risen clearly. What cannot pay for
-// it is left where it is.
+// withdraw is the double spend of the relay's coins, signed anew where the fee rate has risen clearly. Coins that cannot bear
+// what is wanted go at the last rate, or at the least that outbids the funding; what cannot pay for that is left where it is.
 func (c *Contract) withdraw(feeRate uint64) ([]Effect, error) {
-	rate := climb(c.acts.cancelRate, max(feeRate, c.terms.FundFeeRate+MinFeeRate))
+	least := min(c.terms.FundFeeRate+MinFeeRate, MaxFeeRate)
+	rate := climb(c.acts.cancelRate, max(feeRate, least))
 	tx, err := c.cancelTx(rate)
+	if code.Of(err) == code.AmountTooSmall {
+		rate = max(c.acts.cancelRate, least)
+		tx, err = c.cancelTx(rate)
+	}
 	if code.Of(err) == code.AmountTooSmall {
 		return nil, nil
 	}

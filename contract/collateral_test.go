@@ -3,6 +3,7 @@ package contract
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
@@ -294,6 +295,22 @@ func TestWithdrawnFundings(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWithdrawalAtHighFees: where coins cannot bear what the node asks for, they are withdrawn at the least rate that outbids the
+// funding, and not left to the client until the fees fall.
+func TestWithdrawalAtHighFees(t *testing.T) {
+	w, _ := countersignedWith(t, testCollateral)
+	c := w.relay.c
+	c.backing.Coins = slices.Clone(c.backing.Coins)
+	c.backing.Coins[1].Value, c.backing.Change = 20_000, Change{}
+	_, effects, err := c.Apply(BlockConnected{Height: c.terms.Tip + 6, Key: w.relay.key, FeeRate: MaxFeeRate, Stamp: w.stamp()})
+	if err != nil || len(effects) != 1 {
+		t.Fatalf("%v, %v", effects, err)
+	}
+	if s, ok := effects[0].(SignFunding); !ok || !s.Cancel || s.FeeRate != c.terms.FundFeeRate+MinFeeRate {
+		t.Fatalf("%+v", effects[0])
 	}
 }
 
