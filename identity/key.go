@@ -158,6 +158,10 @@ func (k PrivateKey) SignDigest(m [32]byte) ([64]byte, error) {
 
 // VerifyDigest checks a BIP340 signature over a 32-byte tagged digest.
 func (k PublicKey) VerifyDigest(m [32]byte, sig [64]byte) bool {
+	var scalar btcec.ModNScalar
+	if scalar.SetByteSlice(sig[32:]) {
+		return false // BIP340 refuses s >= n; btcec would reduce it
+	}
 	pub, err := schnorr.ParsePubKey(k[:])
 	if err != nil {
 		return false
