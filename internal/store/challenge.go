@@ -49,22 +49,22 @@ func (t *tx) challenge(op ChallengeOp, s *step) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if v == nil {
-		return t.denyChallenge(c, usage.ReasonNone, nil)
+		return t.denyChallenge(c, nil, usage.ReasonNone, nil)
 	}
 	reason, evidence, err := t.ended(v, c.From)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if reason != 0 {
-		return t.denyChallenge(c, reason, evidence)
+		return t.denyChallenge(c, v, reason, evidence)
 	}
 	g := v.grant()
 	g.AsOf, g.AsOfMs = t.asOf, t.now
 	return Outcome{Grant: g}, nil
 }
 
-func (t *tx) denyChallenge(c usage.VerifiedStorageChallenge, reason usage.Reason, evidence []identity.Digest) (Outcome, error) {
-	body, err := t.denial(c.Digest(), c.Record, c.From, reason, evidence)
+func (t *tx) denyChallenge(c usage.VerifiedStorageChallenge, v *stored, reason usage.Reason, evidence []identity.Digest) (Outcome, error) {
+	body, err := t.denial(c.Digest(), c.Record, c.From, v, reason, evidence)
 	return Outcome{Statement: body}, err
 }
 

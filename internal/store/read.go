@@ -86,7 +86,7 @@ func errNoRecord(d identity.Digest) error {
 func (t *tx) readFirst(op ReadOp, s *step, v *stored) (answered, Outcome, error) {
 	switch {
 	case v == nil && op.Entitled:
-		return t.deny(op, usage.ReasonNone, nil)
+		return t.deny(op, nil, usage.ReasonNone, nil)
 	case v == nil || v.To != op.Request.From:
 		return answered{}, Outcome{}, errNoRecord(op.Request.Record)
 	}
@@ -95,7 +95,7 @@ func (t *tx) readFirst(op ReadOp, s *step, v *stored) (answered, Outcome, error)
 		return answered{}, Outcome{}, err
 	}
 	if reason != 0 {
-		return t.deny(op, reason, evidence)
+		return t.deny(op, v, reason, evidence)
 	}
 	if v.size() > op.Request.MaxBytes {
 		return answered{}, Outcome{}, code.New(code.TooLarge, "the record has %d bytes, asked for are at most %d", v.size(), op.Request.MaxBytes)
@@ -237,17 +237,23 @@ func (t *tx) digestsAt(shard uint8, keys [][]byte) ([]identity.Digest, error) {
 	return out, nil
 }
 
-// deny makes the body of a denial. It speaks of what was durable before the lookup.
-func (t *tx) deny(op ReadOp, reason usage.Reason, evidence []identity.Digest) (answered, Outcome, error) {
+// deny answers a request with a denial.
+func (t *tx) deny(op ReadOp, v *stored, reason usage.Reason, evidence []identity.Digest) (answered, Outcome, error) {
 	q := op.Request
-	body, err := t.denial(q.Digest(), q.Record, q.From, reason, evidence)
+	body, err := t.denial(q.Digest(), q.Record, q.From, v, reason, evidence)
 	return answered{denial: body, record: q.Record}, Outcome{Statement: body}, err
 }
 
-func (t *tx) denial(request, record identity.Digest, to identity.PublicKey, reason usage.Reason, evidence []identity.Digest) ([]byte, error) {
+// denial makes the body of a denial. It speaks of what was durable before the lookup; and of the time now,
+// but where the log has passed the end of a record before the operator set the clock back, of that end.
+func (t *tx) denial(request, record identity.Digest, to identity.PublicKey, v *stored, reason usage.Reason, evidence []identity.Digest) ([]byte, error) {
+	at := t.now
+	if reason == usage.ReasonExpired {
+		at = max(at, v.end)
+	}
 	return usage.Denial{
 		Header:  t.answer(identity.TypeDenial, to, serial("denial-serial", request)),
-		Request: request, Record: record, Reason: reason, AsOf: t.asOf, AsOfMs: t.now,
+		Request: request, Record: record, Reason: reason, AsOf: t.asOf, AsOfMs: at,
 		StoreEpoch: t.header.epoch, Evidence: evidence,
 	}.Encode()
 }

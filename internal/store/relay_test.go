@@ -417,6 +417,9 @@ func TestClockGuard(t *testing.T) {
 		w.must(w.r.ConfirmClock(ctx, w.now-10*testHour))
 		w.now -= 10 * testHour
 		w.refused(op(), code.Expired) // this log goes on when the clock is there again
+		if d := w.denied(w.request(r), usage.ReasonExpired); d.AsOfMs < r.Header().Expiry() {
+			t.Fatalf("denied as expired at %d, its custody ends at %d", d.AsOfMs, r.Header().Expiry())
+		}
 		c := w.contract(carol)
 		w.fund(c)
 		w.do(w.order(c, w.record(draft{from: alice, to: bob})))
