@@ -42,6 +42,17 @@ func (c *papers) kept(f *Finding) (usage.Arrival, identity.UnixMilli, error) {
 	return at, c.custodyEnd(), nil
 }
 
+// within tells whether the denial speaks of the custody that the receipt is for. A record whose custody is
+// over may be stored again in another contract, and one that a restored backup lost may be, too.
+func (c *papers) within() bool {
+	d, r := c.denial, c.receipt
+	return r != nil && r.StoreEpoch == d.StoreEpoch && d.AsOf >= r.Arrival+usage.Arrival(c.proof.Place) &&
+		d.AsOfMs >= r.AcceptedMs && d.AsOfMs < c.custodyEnd()
+}
+
+// free tells whether the denied custody is under the free allowance, as far as the file shows.
+func (c *papers) free() bool { return c.within() && c.receipt.Contract.IsZero() }
+
 func (c *papers) custodyEnd() identity.UnixMilli {
 	return min(c.record.Header().Expiry(), c.receipt.ServiceUntil)
 }
@@ -162,6 +173,8 @@ func (c *papers) notExpired() (string, error) {
 	}
 	d, end := c.denial, c.custodyEnd()
 	switch at := c.receipt.Arrival + usage.Arrival(c.proof.Place); {
+	case c.receipt.StoreEpoch != d.StoreEpoch:
+		return "", unproven("in between the relay restored a backup")
 	case d.AsOf < at || d.AsOfMs < c.receipt.AcceptedMs:
 		return "", unproven("the denial speaks of a time before the record arrived")
 	case d.AsOfMs >= end || end-d.AsOfMs <= clockSlack:
@@ -198,7 +211,7 @@ func (c *papers) notCapped() (string, error) {
 
 func (c *papers) notPurged() (string, error) {
 	switch {
-	case c.receipt != nil && c.receipt.Contract.IsZero():
+	case c.free():
 		return "the record is kept under the free allowance, of which nothing is purged", nil
 	case len(c.denial.Evidence) != 1:
 		return "it names " + number(uint64(len(c.denial.Evidence))) + " notices of a purge instead of one", nil
@@ -219,7 +232,7 @@ func (c *papers) notPurged() (string, error) {
 
 func (c *papers) notSuspended() (string, error) {
 	switch {
-	case c.receipt != nil && c.receipt.Contract.IsZero():
+	case c.free():
 		return "the record is kept under the free allowance, which is never suspended", nil
 	case c.cited == nil:
 		return "", unproven("what the denial names is not shown")
@@ -264,8 +277,8 @@ func (c *papers) otherContract(relay identity.PublicKey, id usage.ContractID) (s
 	switch {
 	case relay != c.denial.From:
 		return "what it names is about another relay", nil
-	case c.receipt == nil:
-		return "", unproven("without order and receipt the contract of the record is not known")
+	case !c.within():
+		return "", unproven("no order and receipt show which contract paid for the record when it was denied")
 	case c.receipt.Contract != id:
 		return "what it names is about another contract than the record's", nil
 	}
@@ -285,7 +298,7 @@ func (c *papers) afterDenial(f *Finding) error {
 	}
 	u, r, n := c.report(f), c.rows[0], *c.receipt
 	switch {
-	case u.From != d.From || n.Contract != u.Contract || n.To != u.To:
+	case u.From != d.From || n.Contract != u.Contract: // by a grant, the receipt is another's than the report
 		return unproven("report, receipt and denial are not of one contract")
 	case n.StoreEpoch != d.StoreEpoch || n.LogEpoch != r.LogEpoch:
 		return unproven("in between the relay restored a backup")

@@ -128,6 +128,37 @@ var custodyStories = []story{
 		q := w.request(k)
 		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonSuspended))
 	}},
+	{"suspended by the contract of another custody", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.write(draft{to: "bob", size: 9, ttl: 120 * day, pulls: 2})[0]
+		w.now += pick(fraud, day, 91*day) // the service is over, and the record was stored again elsewhere
+		q, n := w.request(k), w.notice(contract.StepSuspended, usage.ContractID{5})
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonSuspended, digestOf(n)), n)
+	}},
+	{"suspended by the contract of a custody before", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		w.arrival -= pick[usage.Arrival](fraud, 0, 3)
+		q, n := w.request(k), w.notice(contract.StepSuspended, usage.ContractID{5})
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonSuspended, digestOf(n)), n)
+	}},
+	{"purged by the contract of a custody after a restored backup", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		w.epoch[0] += pick[byte](fraud, 0, 1)
+		q, n := w.request(k), w.notice(contract.StepPurged, usage.ContractID{5})
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonPurged, digestOf(n)), n)
+	}},
+	{"purged although it was free, until it was stored again", FalseDenial, func(w *world, fraud bool) Proof {
+		w.id = usage.ContractID{}
+		k := w.write(draft{to: "bob", size: 9, ttl: 120 * day, pulls: 2})[0]
+		w.now += pick(fraud, day, 91*day)
+		q, n := w.request(k), w.notice(contract.StepPurged, usage.ContractID{5})
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonPurged, digestOf(n)), n)
+	}},
+	{"expired before its time, with a restored backup in between", FalseDenial, func(w *world, fraud bool) Proof {
+		k := w.three()
+		w.epoch[0] += pick[byte](fraud, 0, 1)
+		q := w.request(k)
+		return w.denial(FalseDenial, k, q, w.deny(k, q, usage.ReasonExpired))
+	}},
 	{"served after it was denied", AfterDenial, func(w *world, fraud bool) Proof {
 		k := w.three()
 		q := w.request(k)

@@ -354,6 +354,15 @@ var headStories = []story{
 		u := w.report()
 		return w.proof(OtherRow, &u, []uint64{0}, n.Signed())
 	}},
+	{"another row than the receipt of a grant's account names", OtherRow, func(w *world, fraud bool) Proof {
+		k := w.served()
+		n := k.receipt.Receipt
+		n.Header = w.header("relay", "dora")
+		n.RowIndex += pick[uint64](fraud, 1, 9)
+		raw, err := n.Encode()
+		u := w.report()
+		return w.proof(OtherRow, &u, []uint64{1}, w.sign("relay", raw, err))
+	}},
 	{"another row than the delete receipt names", OtherRow, func(w *world, fraud bool) Proof {
 		k := w.served()
 		w.state.Size += pick[uint64](fraud, 1, 0) // the receipt will name row 3

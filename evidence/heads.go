@@ -102,7 +102,7 @@ func (c *papers) otherRow(f *Finding) error {
 	}
 	what, index, epoch, right := "receipt", uint64(0), uint32(0), false
 	if n := c.receipt; n != nil {
-		if n.From != u.From || n.To != u.To || n.Contract != u.Contract {
+		if n.From != u.From || n.Contract != u.Contract { // by a grant, the receipt is another's than the report
 			return unproven("the receipt is of another contract")
 		}
 		index, epoch, right = n.RowIndex, n.LogEpoch, r.Kind == usage.RowWrite && r.Receipt == n.Digest()
