@@ -31,7 +31,9 @@ const (
 	RewrittenLog     Class         = 17
 	FalseReceipt     Class         = 18
 	BrokenRow        Class         = 19
-	lastClass                      = BrokenRow
+	LostChallenged   Class         = 20
+	FalseProof       Class         = 21
+	lastClass                      = FalseProof
 	anyType          identity.Type = 0
 )
 
@@ -149,6 +151,14 @@ var rules = [lastClass + 1]rule{
 	BrokenRow: {
 		name: "broken-row", what: "a leaf of the signed log is no row, or stands at another place than it says",
 		slots: []slot{one(identity.TypeUsageReport)}, minRows: 1, maxRows: 1,
+	},
+	LostChallenged: {
+		name: "lost-challenged", what: "a record is lost within the custody that the relay signed for, as its sender's challenge shows",
+		slots: append(custody[:3:3], one(identity.TypeStorageChallenge), one(identity.TypeDenial)), place: true,
+	},
+	FalseProof: {
+		name: "false-proof", what: "a storage proof does not lead to the content that the record's sender signed",
+		slots: []slot{one(identity.TypeRecord), one(identity.TypeStorageChallenge), one(identity.TypeStorageProof)},
 	},
 }
 

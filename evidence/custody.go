@@ -12,10 +12,14 @@ import (
 // milliseconds: an operator may have set the clock back.
 const clockSlack identity.UnixMilli = 120_000
 
-// denied checks that the denial answers the request and counts: its request is by the record's receiver.
+// denied checks that the denial answers the request and counts: its request is by the record's receiver,
+// or its challenge by the record's sender.
 func (c *papers) denied(f *Finding) error {
+	f.Culprit, f.Against = c.denial.From, c.denial.To
+	if c.asked != nil {
+		return c.deniedChallenge()
+	}
 	d, q := *c.denial, *c.request
-	f.Culprit, f.Against = d.From, d.To
 	switch {
 	case d.Answers(q) != nil:
 		return unproven("the denial does not answer the request")
@@ -24,6 +28,37 @@ func (c *papers) denied(f *Finding) error {
 	case q.From != c.record.Header().To:
 		return unproven("the request is not by the record's receiver, so that the denial counts for nothing")
 	}
+	return nil
+}
+
+func (c *papers) deniedChallenge() error {
+	switch d, q := *c.denial, *c.asked; {
+	case d.AnswersChallenge(q) != nil:
+		return unproven("the denial does not answer the challenge")
+	case d.Record != c.record.Digest():
+		return unproven("the denial is of another record")
+	case q.From != c.record.Header().From:
+		return unproven("the challenge is not by the record's sender, so that the denial counts for nothing")
+	}
+	return nil
+}
+
+// falseProof proves that a relay signed, in answer to a challenge, a chunk that is not in the content.
+func (c *papers) falseProof(f *Finding) error {
+	p, q, h := *c.shown, *c.asked, *c.record
+	f.Culprit, f.Against = p.From, p.To
+	switch {
+	case p.Answers(q) != nil:
+		return unproven("the storage proof does not answer the challenge")
+	case p.Record != h.Digest():
+		return unproven("the storage proof is of another record")
+	case q.From != h.Header().From:
+		return unproven("the challenge is not by the record's sender")
+	case p.Leads(h.Header()) == nil:
+		return unproven("the storage proof leads to the content that the sender signed")
+	}
+	f.Bytes = h.StoredBytes()
+	f.What = "the relay signs chunk " + number(uint64(p.Chunk)) + " of the record with a hash and a path that do not lead to its content root"
 	return nil
 }
 

@@ -35,7 +35,54 @@ func (w *world) notice(step contract.Step, id usage.ContractID) identity.Signed 
 	return w.message("relay", n)
 }
 
+func (w *world) challengeBy(name string, k *kept) identity.Signed {
+	raw, err := usage.StorageChallenge{Header: w.header(name, "relay"), Record: k.record.Digest(), NotAfter: w.now + 60_000}.Encode()
+	return w.sign(name, raw, err)
+}
+
+// show answers a challenge; the change is what an honest relay would not make.
+func (w *world) show(k *kept, q identity.Signed, change func(*usage.StorageProof)) identity.Signed {
+	h := k.record.Header()
+	p, _, err := usage.ProveStorage(w.header("relay", "client"), h, must(usage.OpenStorageChallenge(q))(w.t), make([]byte, h.ContentLen))
+	must(0, err)(w.t)
+	if change != nil {
+		change(&p)
+	}
+	raw, err := p.Encode()
+	return w.sign("relay", raw, err)
+}
+
 var custodyStories = []story{
+	{"a record that is lost, as its sender's challenge shows", LostChallenged, func(w *world, fraud bool) Proof {
+		k := w.three()
+		w.now += pick[identity.UnixMilli](fraud, 0, day)
+		q := w.challengeBy("client", k)
+		return w.denial(LostChallenged, k, q, w.deny(k, q, usage.ReasonNone))
+	}},
+	{"a challenge by another than the sender", LostChallenged, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q := w.challengeBy(pick(fraud, "client", "bob"), k)
+		return w.denial(LostChallenged, k, q, w.deny(k, q, usage.ReasonNone))
+	}},
+	{"a storage proof of another content", FalseProof, func(w *world, fraud bool) Proof {
+		k := w.three()
+		q := w.challengeBy("client", k)
+		p := w.show(k, q, func(p *usage.StorageProof) { p.ChunkHash[3] ^= pick[byte](fraud, 1, 0) })
+		return Proof{Class: FalseProof, Statements: []identity.Signed{k.header, q, p}}
+	}},
+	{"a storage proof of a chunk that is none", FalseProof, func(w *world, fraud bool) Proof {
+		k := w.three()
+		raw, err := usage.StorageChallenge{
+			Header: w.header("client", "relay"), Record: k.record.Digest(), Chunk: pick[uint32](fraud, 1, 0), NotAfter: w.now + 60_000,
+		}.Encode()
+		q := w.sign("client", raw, err)
+		h := must(usage.OpenStorageChallenge(q))(w.t)
+		raw, err = usage.StorageProof{
+			Header: w.header("relay", "client"), Challenge: digestOf(q), Record: h.Record, Chunk: h.Chunk,
+			ChunkHash: identity.Tagged("chunk", make([]byte, k.record.Header().ContentLen)),
+		}.Encode()
+		return Proof{Class: FalseProof, Statements: []identity.Signed{k.header, q, w.sign("relay", raw, err)}}
+	}},
 	{"a record that is lost", Lost, func(w *world, fraud bool) Proof {
 		k := w.three()
 		w.now += pick[identity.UnixMilli](fraud, 0, day)

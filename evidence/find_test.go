@@ -54,8 +54,8 @@ func (w *world) allRows() []uint64 {
 }
 
 // unfindable are stories whose papers no audit of a contract has before it, or that it cannot tell from
-// what the proof needs beside.
-var unfindable = map[Class]bool{TwoOffers: true, TwoUpdates: true, DishonouredOffer: true, FalseReceipt: true}
+// what the proof needs beside. Who challenges proves at once.
+var unfindable = map[Class]bool{TwoOffers: true, TwoUpdates: true, DishonouredOffer: true, FalseReceipt: true, LostChallenged: true, FalseProof: true}
 
 var notHeld = map[string]bool{
 	"an order by a grant for somebody else": true, "suspended although it is free": true, "two rows at one place": true,

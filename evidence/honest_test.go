@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -9,6 +10,7 @@ import (
 	"relaymarket/contract"
 	"relaymarket/identity"
 	"relaymarket/internal/code"
+	"relaymarket/records"
 	"relaymarket/usage"
 )
 
@@ -37,7 +39,7 @@ func (h *history) Write(t *rapid.T) {
 	var ds []draft
 	for range rapid.IntRange(1, 3).Draw(t, "n") {
 		ds = append(ds, draft{
-			to: rapid.SampledFrom([]string{"bob", "carol"}).Draw(t, "to"), size: rapid.Uint32Range(0, 1<<20).Draw(t, "size"),
+			to: rapid.SampledFrom([]string{"bob", "carol"}).Draw(t, "to"), size: rapid.Uint32Range(0, rapid.SampledFrom([]uint32{records.ChunkSize, 1 << 20}).Draw(t, "most")).Draw(t, "size"),
 			ttl:   hour + identity.UnixMilli(rapid.Uint64Range(0, 50).Draw(t, "ttl"))*hour,
 			pulls: rapid.Uint16Range(1, 2).Draw(t, "pulls"), onAck: rapid.Bool().Draw(t, "onAck"),
 		})
@@ -74,6 +76,25 @@ func (h *history) pick(t *rapid.T) *kept {
 func (h *history) Read(t *rapid.T) {
 	k := h.pick(t)
 	h.read(k)
+}
+
+// Challenge asks for a chunk of a record, as its sender does.
+func (h *history) Challenge(t *rapid.T) {
+	k := h.pick(t)
+	h.expire()
+	if k.record.Header().ContentLen > records.ChunkSize || k.record.Header().From != key("client").Public() {
+		t.Skip()
+	}
+	q := h.challengeBy("client", k)
+	if k.ended == 0 {
+		h.show(k, q, nil)
+		return
+	}
+	var why []identity.Digest
+	if k.ended != usage.ReasonExpired {
+		why = append(why, k.why)
+	}
+	h.deny(k, q, k.ended, why...)
 }
 
 func (h *history) Delete(t *rapid.T) {
@@ -299,7 +320,7 @@ func (h *history) answer(p *Proof) {
 		if err != nil || i == 0 {
 			continue
 		}
-		for _, q := range h.said[identity.TypeReadRequest] {
+		for _, q := range slices.Concat(h.said[identity.TypeReadRequest], h.said[identity.TypeStorageChallenge]) {
 			if digestOf(q) == d.Request {
 				p.Statements[i-1] = q
 			}

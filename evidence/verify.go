@@ -67,7 +67,7 @@ var verdicts = [lastClass + 1]func(*papers, *Finding) error{
 	TwoReports: (*papers).twoReports, BadConsistency: (*papers).badConsistency, TwoRoots: (*papers).twoRoots, OtherRow: (*papers).otherRow,
 	AfterDenial: (*papers).afterDenial, TwoOffers: (*papers).twoOffers, TwoUpdates: (*papers).twoUpdates,
 	DishonouredOffer: (*papers).dishonouredOffer, RewrittenLog: (*papers).rewrittenLog, FalseReceipt: (*papers).falseReceipt,
-	BrokenRow: (*papers).brokenRow,
+	BrokenRow: (*papers).brokenRow, LostChallenged: (*papers).lost, FalseProof: (*papers).falseProof,
 }
 
 // unproven is a condition that failed.
@@ -85,6 +85,8 @@ type papers struct {
 	gone    *usage.VerifiedDeleteReceipt
 	grant   *usage.VerifiedAccountGrant
 	request *usage.VerifiedReadRequest
+	asked   *usage.VerifiedStorageChallenge
+	shown   *usage.VerifiedStorageProof
 	denial  *usage.VerifiedDenial
 	reports []usage.VerifiedUsageReport
 	offers  []broadcast.VerifiedOffer
@@ -165,6 +167,12 @@ func (c *papers) take(s identity.Signed, v identity.Verdict) (err error) {
 	case identity.TypeReadRequest:
 		x, err := usage.OpenReadRequestVerified(s, v)
 		return keep(&c.request, x, err)
+	case identity.TypeStorageChallenge:
+		x, err := usage.OpenStorageChallengeVerified(s, v)
+		return keep(&c.asked, x, err)
+	case identity.TypeStorageProof:
+		x, err := usage.OpenStorageProofVerified(s, v)
+		return keep(&c.shown, x, err)
 	case identity.TypeDenial:
 		x, err := usage.OpenDenialVerified(s, v)
 		return keep(&c.denial, x, err)

@@ -146,6 +146,9 @@ func (w *world) newRecord(d draft) identity.Signed {
 		Header: w.header("client", d.to), ID: records.ID(fmt.Sprint("r", w.serial)), TTL: uint32(d.ttl / 1000), MaxPulls: d.pulls,
 		ContentLen: d.size, ContentRoot: identity.Digest{1},
 	}
+	if d.size <= records.ChunkSize { // of what is larger no storage proof is made here
+		h.ContentRoot = records.ContentRoot(make([]byte, d.size))
+	}
 	if d.onAck {
 		h.Flags = records.DeleteOnAck
 	}

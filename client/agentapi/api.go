@@ -62,6 +62,7 @@ type API interface {
 	Listen(ctx context.Context, each func(client.Message) error) error
 	Outbox(ctx context.Context) ([]client.Message, error)
 	Delete(ctx context.Context, id string) (client.Message, error)
+	Challenge(ctx context.Context, r client.ChallengeRequest) ([]client.Challenged, error)
 
 	Doctor(ctx context.Context) ([]client.Check, error)
 	Sync(ctx context.Context) error
@@ -115,6 +116,7 @@ const (
 	nameListen          = "listen"
 	nameOutbox          = "outbox"
 	nameDelete          = "delete"
+	nameChallenge       = "challenge"
 	nameDoctor          = "doctor"
 	nameSync            = "sync"
 )

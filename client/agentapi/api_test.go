@@ -182,9 +182,10 @@ func TestErrorsKeepCodeAndText(t *testing.T) {
 			_, err := x.ContractRenewPreview(ctx, client.RenewRequest{Contract: id})
 			return err
 		},
-		"found":   func(x agentapi.API) error { _, err := x.RecoverFrom(ctx, nil); return err },
-		"auto":    func(x agentapi.API) error { _, err := x.ContractAutoRenew(ctx, id, 5); return err },
-		"balance": func(x agentapi.API) error { _, err := x.WalletBalance(ctx); return err },
+		"challenge": func(x agentapi.API) error { _, err := x.Challenge(ctx, client.ChallengeRequest{All: true}); return err },
+		"found":     func(x agentapi.API) error { _, err := x.RecoverFrom(ctx, nil); return err },
+		"auto":      func(x agentapi.API) error { _, err := x.ContractAutoRenew(ctx, id, 5); return err },
+		"balance":   func(x agentapi.API) error { _, err := x.WalletBalance(ctx); return err },
 		"coins": func(x agentapi.API) error {
 			_, err := x.WalletSend(ctx, client.WalletSendRequest{Address: "junk", Amount: 1})
 			return err

@@ -26,6 +26,11 @@ func (c *Client) Grants(ctx context.Context) ([]client.GrantInfo, error) {
 	return ask[[]client.GrantInfo](ctx, c, nameGrants, nothing{})
 }
 
+// Challenge asks relays to prove that they have own records.
+func (c *Client) Challenge(ctx context.Context, r client.ChallengeRequest) ([]client.Challenged, error) {
+	return ask[[]client.Challenged](ctx, c, nameChallenge, r)
+}
+
 // GrantAudit compares the lane of a received grant with the agent's own papers.
 func (c *Client) GrantAudit(ctx context.Context, id string) (client.LaneAudit, error) {
 	return ask[client.LaneAudit](ctx, c, nameGrantAudit, recordRequest{id})

@@ -232,6 +232,9 @@ func letterVerbs() map[string]verb {
 		nameRead:   method(maxSmall, func(ctx context.Context, a API, r recordRequest) (client.Message, error) { return a.Read(ctx, r.ID) }),
 		nameOutbox: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.Message, error) { return a.Outbox(ctx) }),
 		nameDelete: method(maxSmall, func(ctx context.Context, a API, r recordRequest) (client.Message, error) { return a.Delete(ctx, r.ID) }),
+		nameChallenge: method(maxSmall, func(ctx context.Context, a API, r client.ChallengeRequest) ([]client.Challenged, error) {
+			return a.Challenge(ctx, r)
+		}),
 		nameDoctor: method(maxSmall, func(ctx context.Context, a API, _ nothing) ([]client.Check, error) { return a.Doctor(ctx) }),
 		nameSync:   method(maxSmall, func(ctx context.Context, a API, _ nothing) (nothing, error) { return nothing{}, a.Sync(ctx) }),
 	}

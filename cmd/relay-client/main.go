@@ -88,7 +88,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 3 not set up, 4 may work later (a nod
 		initCommand(o), upCommand(o), doctorCommand(o), versionCommand(o),
 		idCommand(o), contactCommand(o), relayCommand(o), marketCommand(o), walletCommand(o), contractCommand(o), grantCommand(o), usageCommand(o), auditCommand(o),
 		evidenceCommand(o), verifyCommand(o), recoverCommand(o),
-		sendCommand(o), inboxCommand(o), readCommand(o), listenCommand(o), outboxCommand(o), deleteCommand(o),
+		sendCommand(o), inboxCommand(o), readCommand(o), listenCommand(o), outboxCommand(o), deleteCommand(o), challengeCommand(o),
 	)
 	return cmd
 }

@@ -220,6 +220,7 @@ func (m *maker) custodyFrauds(add adder) {
 	add("lost-place", "not_proven", "the record is at another place of the order", place)
 	other := m.sign("carol", val(usage.ReadRequest{Header: head("carol", "relay", "q"), Record: f.digest, MaxBytes: 9, NotAfter: now}.Encode())(m))
 	add("lost-stranger", "not_proven", "the request is not by the receiver", held(evidence.Lost, other, f.deny(other, usage.ReasonNone, func(d *usage.Denial) { d.To = key("carol").Public() })))
+	m.challengeFrauds(add, f, held)
 	add("false-denial-expired", "ok", "EXPIRED a day before the end of custody", held(evidence.FalseDenial, q, f.deny(q, usage.ReasonExpired, nil)))
 	add("false-denial-deleted", "ok", "DELETED without an order", f.prove(evidence.FalseDenial, nil, f.header, q, f.deny(q, usage.ReasonDeleted, nil)))
 	add("false-denial-not", "not_proven", "DELETED by an order that is not shown", f.prove(evidence.FalseDenial, nil, f.header, q, f.deny(q, usage.ReasonDeleted, func(d *usage.Denial) { d.Evidence = []identity.Digest{{1}} })))
@@ -232,6 +233,29 @@ func (m *maker) custodyFrauds(add adder) {
 	})
 	add("false-receipt", "ok", "a receipt for one byte", f.prove(evidence.FalseReceipt, nil, f.order, dearer))
 	add("false-receipt-not", "not_proven", "a receipt that answers", f.prove(evidence.FalseReceipt, nil, f.order, f.receipt))
+}
+
+// challengeFrauds are those that the sender's challenge shows.
+func (m *maker) challengeFrauds(add adder, f *fraudster, held func(evidence.Class, ...identity.Signed) evidence.Proof) {
+	ask := func(who string) identity.Signed {
+		c := usage.StorageChallenge{Header: head(who, "relay", "c"), Record: f.digest, Nonce: [32]byte{1}, NotAfter: now}
+		return m.sign(who, val(c.Encode())(m))
+	}
+	deny := func(c identity.Signed, to string) identity.Signed {
+		return f.deny(c, usage.ReasonNone, func(d *usage.Denial) {
+			d.To, d.Request = key(to).Public(), identity.StatementDigest(identity.TypeStorageChallenge, c.Statement)
+		})
+	}
+	c, foreign := ask("alice"), ask("bob")
+	add("lost-challenged", "ok", "a record in custody, and a denial of its sender's challenge that says NONE", held(evidence.LostChallenged, c, deny(c, "alice")))
+	add("lost-challenged-receiver", "not_proven", "the challenge is by the receiver", held(evidence.LostChallenged, foreign, deny(foreign, "bob")))
+	show := func(hash identity.Digest) identity.Signed {
+		p := usage.StorageProof{
+			Header: head("relay", "alice", "p"), Challenge: identity.StatementDigest(identity.TypeStorageChallenge, c.Statement), Record: f.digest, ChunkHash: hash,
+		}
+		return m.sign("relay", val(p.Encode())(m))
+	}
+	add("false-proof", "ok", "a storage proof of another content", f.prove(evidence.FalseProof, nil, f.header, c, show(identity.Digest{1})))
 }
 
 func (m *maker) marketFrauds(add adder) {
@@ -284,7 +308,7 @@ func (m *maker) brokenFrauds(p evidence.Proof) {
 	}
 	add("magic", "malformed", "it does not begin as it must", good[1:])
 	add("version", "unsupported", "version 2", replace(good, 7, []byte{2}, 1))
-	add("class", "malformed", "class 20", replace(good, 10, []byte{20}, 1))
+	add("class", "malformed", "class 99", replace(good, 10, []byte{99}, 1))
 	add("shape", "malformed", "two offers where one report belongs", replace(good, 10, []byte{10}, 1))
 	add("trailing", "malformed", "a byte too many", append(bytes.Clone(good), 0))
 	bad := p

@@ -143,17 +143,11 @@ func (c *Client) AuditPapers(ctx context.Context, id usage.ContractID) (AuditPap
 }
 
 func (c *Client) addOrder(ctx context.Context, digest identity.Digest, p *AuditPapers) error {
-	row, err := c.readOrder(ctx, digest)
+	held, sent, err := c.heldOrder(ctx, digest)
 	if err != nil {
 		return err
 	}
-	sent, err := c.readSent(ctx, row.records)
-	if err != nil {
-		return err
-	}
-	held := usage.HeldOrder{Order: row.order, Receipt: row.receipt}
 	for _, s := range sent {
-		held.Records = append(held.Records, s.facts())
 		p.Headers[s.Digest] = s.Signed
 		if err := c.addPapers(ctx, s, p); err != nil {
 			return err
@@ -161,6 +155,25 @@ func (c *Client) addOrder(ctx context.Context, digest identity.Digest, p *AuditP
 	}
 	p.Orders = append(p.Orders, held)
 	return nil
+}
+
+// HeldOrder reads an own order with the facts of its records and its receipt. Code NotFound.
+func (c *Client) HeldOrder(ctx context.Context, order identity.Digest) (usage.HeldOrder, error) {
+	held, _, err := c.heldOrder(ctx, order)
+	return held, err
+}
+
+func (c *Client) heldOrder(ctx context.Context, order identity.Digest) (usage.HeldOrder, []sentRow, error) {
+	row, err := c.readOrder(ctx, order)
+	if err != nil {
+		return usage.HeldOrder{}, nil, err
+	}
+	sent, err := c.readSent(ctx, row.records)
+	held := usage.HeldOrder{Order: row.order, Receipt: row.receipt}
+	for _, s := range sent {
+		held.Records = append(held.Records, s.facts())
+	}
+	return held, sent, err
 }
 
 // readSent reads own records in one round trip.
