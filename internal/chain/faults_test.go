@@ -3,10 +3,13 @@
 package chain_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -233,5 +236,20 @@ func freeze(t *testing.T, node *btcdnode.Node, f func()) {
 			t.Error(err)
 		}
 	}()
+	for end := time.Now().Add(5 * time.Second); !stopped(proc.Pid) && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond) // the signal has been sent, not yet obeyed
+	}
 	f()
+}
+
+// stopped tells whether all threads of a process stand still; where the system does not show it, that is not known.
+func stopped(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, s := range stats {
+		raw, err := os.ReadFile(s)
+		if err == nil && !bytes.Contains(raw, []byte(") T ")) {
+			return false
+		}
+	}
+	return len(stats) > 0
 }
