@@ -386,14 +386,11 @@ func (a *Agent) wanted(ctx context.Context) (map[identity.PublicKey]bool, error)
 		}
 	}
 	chosen, err := a.chosenRelays(ctx)
-	for _, r := range chosen {
-		out[r.Key] = true
-	}
 	if err != nil {
 		return nil, err
 	}
 	given, err := a.grantRelays(ctx)
-	for _, r := range given {
+	for _, r := range append(chosen, given...) {
 		out[r.Key] = true
 	}
 	return out, err

@@ -504,3 +504,11 @@ func TestCheck26TermsAsOffered(t *testing.T) {
 		"another offer": func(m *Open) { m.Offer[0] ^= 1 },
 	})
 }
+
+// wantCode fails unless the event fails with the code.
+func (w *world) wantCode(p *party, e Event, want code.Code) {
+	w.t.Helper()
+	if err := w.try(p, e); code.Of(err) != want {
+		w.t.Fatalf("%T in state %s: %v, wanted %s", e, p.c.State(), err, want)
+	}
+}

@@ -17,7 +17,6 @@ import (
 	"github.com/btcsuite/btcd/wire/v2"
 
 	"relaymarket/identity"
-	"relaymarket/internal/code"
 	"relaymarket/usage"
 )
 
@@ -589,12 +588,4 @@ func (w *world) pay(p usage.Sat) {
 	w.t.Helper()
 	w.do(w.client, Pay{Amount: p, Key: w.client.key, Stamp: w.stamp()})
 	w.deliver()
-}
-
-// wantCode fails unless the event fails with the code.
-func (w *world) wantCode(p *party, e Event, want code.Code) {
-	w.t.Helper()
-	if err := w.try(p, e); code.Of(err) != want {
-		w.t.Fatalf("%T in state %s: %v, wanted %s", e, p.c.State(), err, want)
-	}
 }

@@ -3,8 +3,6 @@ package relay_test
 import (
 	"bytes"
 	"crypto/rand"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -175,16 +173,7 @@ func TestBadInputChallenges(t *testing.T) {
 // TestChallengeFindsALoss: a relay whose disk was put back without relay recover denies, under its
 // signature, what it gave a receipt for.
 func TestChallengeFindsALoss(t *testing.T) {
-	dir := t.TempDir()
-	r := start(t, dir, config(node(t)))
-	ada, bob := newPerson(t, r), newPerson(t, r)
-	r.stop()
-	before := filepath.Join(t.TempDir(), "before")
-	if err := os.CopyFS(before, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	r = start(t, dir, config(node(t)))
-	ada.connect(r)
+	r, before, ada, bob := copied(t)
 	w := ada.draft(bob.key.Public(), []byte("lost"))
 	receipt := openReceipt(t, must[*message.Written](ada, w))
 	r.stop()

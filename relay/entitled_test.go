@@ -180,16 +180,7 @@ func (p papers) proven() bool {
 // recover, proves that itself to a receiver who shows what entitles it; to one who does not it
 // says what it says to everybody.
 func TestLossIsProven(t *testing.T) {
-	dir := t.TempDir()
-	r := start(t, dir, config(node(t)))
-	ada, bob := newPerson(t, r), newPerson(t, r)
-	r.stop()
-	before := filepath.Join(t.TempDir(), "before")
-	if err := os.CopyFS(before, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	r = start(t, dir, config(node(t)))
-	ada.connect(r)
+	r, before, ada, bob := copied(t)
 	w := ada.draft(bob.key.Public(), []byte("first"), []byte("second"))
 	p := papers{index: 1, digests: []identity.Digest{digestOf(t, w, 0), digestOf(t, w, 1)}}
 	receipt, err := identity.ParseSigned(must[*message.Written](ada, w).Receipt)
@@ -236,4 +227,21 @@ func TestLossIsProven(t *testing.T) {
 	if p.proven() {
 		t.Error("the loss of another record is proven")
 	}
+}
+
+// copied is a relay that runs, with a copy of its disk from before anything was stored, and two persons of whom the
+// first is connected.
+func copied(t *testing.T) (r *running, before string, ada, bob *person) {
+	t.Helper()
+	dir := t.TempDir()
+	r = start(t, dir, config(node(t)))
+	ada, bob = newPerson(t, r), newPerson(t, r)
+	r.stop()
+	before = filepath.Join(t.TempDir(), "before")
+	if err := os.CopyFS(before, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, dir, config(node(t)))
+	ada.connect(r)
+	return r, before, ada, bob
 }

@@ -27,6 +27,7 @@ const (
 // told is the exit code of a command whose output has told why.
 type told int
 
+// Error is the text of an error that is never shown.
 func (t told) Error() string { return fmt.Sprintf("told, exit code %d", int(t)) }
 
 // Unwrap keeps the error from being told again.

@@ -61,20 +61,11 @@ func (m moment) backed(t *testing.T, d death, late bool) (points []string) {
 func (c *couple) allBack() {
 	c.t.Helper()
 	d := c.chain.(*double)
-	var client, relay, other, brought int64
+	var brought int64
 	for _, sat := range relayCoins {
 		brought += sat
 	}
-	for _, coin := range d.coins {
-		switch script := coin.out.PkScript; {
-		case c.client.wallet.Owns(script):
-			client += coin.out.Value
-		case c.relay.wallet.Owns(script):
-			relay += coin.out.Value
-		default:
-			other += coin.out.Value
-		}
-	}
+	client, relay, other := c.shares(d)
 	k, _ := c.client.live()
 	s, _, _ := k.Spend()
 	if client+relay+d.fees != 500_000+brought || other != 0 || relay > brought+int64(s.Relay) || relay+5_000 < brought+int64(s.Relay) {

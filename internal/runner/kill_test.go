@@ -447,7 +447,14 @@ func (c *couple) books(e ending) {
 	if !counted {
 		return
 	}
-	var client, relay, other int64
+	client, relay, other := c.shares(d)
+	if client+relay+d.fees != 500_000 || other != 0 || relay != int64(s.Relay) {
+		c.t.Fatalf("the client has %d, the relay %d, somebody %d, miners %d, of 500000", client, relay, other, d.fees)
+	}
+}
+
+// shares is what of all coins in the chain is whose.
+func (c *couple) shares(d *double) (client, relay, other int64) {
 	for _, coin := range d.coins {
 		switch script := coin.out.PkScript; {
 		case c.client.wallet.Owns(script):
@@ -458,7 +465,5 @@ func (c *couple) books(e ending) {
 			other += coin.out.Value
 		}
 	}
-	if client+relay+d.fees != 500_000 || other != 0 || relay != int64(s.Relay) {
-		c.t.Fatalf("the client has %d, the relay %d, somebody %d, miners %d, of 500000", client, relay, other, d.fees)
-	}
+	return client, relay, other
 }
